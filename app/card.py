@@ -1,0 +1,176 @@
+"""The model folder, the contract between training and serving: its one reader and writer.
+
+    network.json                the card
+    stylize.onnx ...            the graphs, each with its sha256 in the card
+    weights.safetensors         the network's weights, to fit new styles on; never read for serving
+    styles/<id>.safetensors     one style: tensor `style` [D], the rest in its metadata
+    previews/<id>.jpg           the sample photograph in that style
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from app.errors import ModelFolderError
+
+CARD = "network.json"
+WEIGHTS = "weights.safetensors"
+
+StyleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Vector = NDArray[np.float32]
+
+
+class GraphFile(BaseModel):
+    """A file of the folder and the digest that it must have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: FileName
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Card(BaseModel):
+    """network.json: what the network is, which graphs it has, how it was fitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    width: int = Field(ge=1)
+    residual_blocks: int = Field(ge=1)
+    style_dimension: int = Field(ge=1)
+    min_side: int = Field(default=16, ge=1)
+    tile_margin: int = Field(ge=0)
+    graphs: dict[Literal["stylize", "stylize.fp16", "freeze", "apply"], GraphFile]
+    fitted: dict[str, Any] = {}
+    quality: dict[str, Any] = {}
+    license: str = "Apache-2.0"
+
+
+class StyleCard(BaseModel):
+    """What is told of a style beside its vector."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    title: str
+    artist: str = "unknown"
+    year: int | None = None
+    license: str = "unknown"
+    quality: dict[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style of a network: its id, its vector float32 [D], its card and its preview, if any."""
+
+    id: str
+    vector: Vector = field(repr=False)
+    card: StyleCard
+    preview: Path | None = None
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder as read: the card, the styles by id, and what was left out because damaged."""
+
+    path: Path
+    card: Card
+    styles: Mapping[str, Style]
+    problems: tuple[str, ...] = ()
+
+    def graph(self, name: str) -> bytes:
+        """The bytes of a graph, checked against the card. Raises ModelFolderError."""
+        entry = self.card.graphs.get(name)  # type: ignore[call-overload]
+        if entry is None:
+            raise ModelFolderError(f"{self.path / CARD}: there is no graph {name!r}")
+        path = self.path / entry.file
+        content = _read(path)
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise ModelFolderError(f"{path}: the file does not have the sha256 that {CARD} states")
+        return content
+
+
+def read_folder(path: Path) -> ModelFolder:
+    """Read the card and all styles; a damaged style is left out and told in `problems`.
+
+    Raises ModelFolderError if the card cannot be used or no style is left.
+    """
+    card_path = path / CARD
+    try:
+        card = Card.model_validate_json(_read(card_path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole file"
+        raise ModelFolderError(f"{card_path}: {place}: {first['msg']}") from error
+    styles: dict[str, Style] = {}
+    problems: list[str] = []
+    for file in sorted((path / "styles").glob("*.safetensors")):
+        try:
+            styles[file.stem] = read_style(file, card.style_dimension)
+        except ModelFolderError as error:
+            problems.append(str(error))
+    if not styles:
+        raise ModelFolderError("; ".join(problems) or f"{path / 'styles'}: there is no style")
+    return ModelFolder(path, card, styles, tuple(problems))
+
+
+def read_style(path: Path, dimension: int) -> Style:
+    """Read one style file. Raises ModelFolderError naming the file."""
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            vector = file.get_tensor("style")
+        card = StyleCard.model_validate(
+            {key: json.loads(value) for key, value in metadata.items() if key != "format"}
+        )
+    except (OSError, SafetensorError, ValidationError, ValueError) as error:
+        raise ModelFolderError(f"{path}: not a style file: {error}") from error
+    if vector.shape != (dimension,) or vector.dtype != np.float32:
+        raise ModelFolderError(
+            f"{path}: the style is {vector.dtype} {list(vector.shape)}, "
+            f"the network takes float32 [{dimension}]"
+        )
+    if not np.isfinite(vector).all():
+        raise ModelFolderError(f"{path}: the style holds values that are not finite")
+    preview = path.parent.parent / "previews" / f"{path.stem}.jpg"
+    return Style(path.stem, vector, card, preview if preview.is_file() else None)
+
+
+def write_style(folder: Path, style_id: str, vector: Vector, card: StyleCard) -> Path:
+    """Write styles/<id>.safetensors by renaming into place; returns its path."""
+    path = folder / "styles" / f"{style_id}.safetensors"
+    metadata = {key: json.dumps(value) for key, value in card.model_dump().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file({"style": np.ascontiguousarray(vector, dtype=np.float32)}, partial, metadata)
+    os.replace(partial, path)
+    return path
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write network.json by renaming into place; last, so that a half-written folder has none."""
+    partial = folder / (CARD + ".partial")
+    partial.write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
+    os.replace(partial, folder / CARD)
+
+
+def write_graph(folder: Path, file: str, content: bytes) -> GraphFile:
+    """Write a graph and return its entry for the card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_bytes(content)
+    return GraphFile(file=file, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFolderError(f"{path}: {error.strerror or error}") from error

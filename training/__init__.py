@@ -1,0 +1,1 @@
+"""Fit transform networks to paintings and export them for the server (PyTorch)."""

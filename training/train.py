@@ -1,0 +1,327 @@
+"""Fit a transform network and its style vectors to paintings.
+
+    python -m training.train RECIPE --photos DIR --paintings DIR --out runs/NAME
+    torchrun --nproc-per-node 4 -m training.train ...        (several GPUs)
+
+Running the same command again resumes from the checkpoint in the run's folder.
+"""
+
+import argparse
+import contextlib
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from training.data import Batch, Batches, DataError, find_photos, load_image, load_painting
+from training.features import LossNetworkError, load_loss_network
+from training.losses import PerceptualLoss, total_variation
+from training.network import Gallery, TransformNetwork
+from training.recipe import Recipe, RecipeError, read_recipe
+
+CHECKPOINT = "checkpoint.pt"
+SHEET_PHOTOS = 3
+FLAT_SHARE = 0.05  # a pastiche with less than this share of its photo's variation is flat
+FLAT_STEPS = 25  # so many flat batches in a row are a collapse, not chance
+
+
+class CollapseError(Exception):
+    """The network paints flat pictures or has lost itself in NaN."""
+
+
+@dataclass
+class Run:
+    """Where a fit stands; what a checkpoint holds."""
+
+    recipe: Recipe
+    gallery: Gallery
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    step: int = 0
+    seconds: float = 0.0  # of fitting, over all sittings
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint by renaming into place."""
+        partial = folder / (CHECKPOINT + ".partial")
+        torch.save(
+            {
+                "recipe": self.recipe.model_dump(),
+                "gallery": self.gallery.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "device": device_name(next(self.gallery.parameters()).device),
+                "torch": torch.__version__,
+            },
+            partial,
+        )
+        os.replace(partial, folder / CHECKPOINT)
+
+    def resume(self, path: Path) -> None:
+        """Take everything from a checkpoint. Raises RecipeError if its recipe is another."""
+        state = read_checkpoint(path)
+        if Recipe.model_validate(state["recipe"]) != self.recipe:
+            raise RecipeError(
+                f"{path} was fitted with another recipe; name another --out, or move it away"
+            )
+        self.gallery.load_state_dict(state["gallery"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint file, on the CPU. Raises RecipeError if it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise RecipeError(f"cannot read the checkpoint {path}: {error}") from error
+
+
+def device_name(device: torch.device) -> str:
+    """What a person would call the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
+
+
+def start(recipe: Recipe, device: torch.device) -> Run:
+    """A fresh run: network, style vectors, optimiser, schedule."""
+    torch.manual_seed(recipe.seed)
+    gallery = Gallery(
+        TransformNetwork(recipe.width, recipe.residual_blocks), len(recipe.styles)
+    ).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(gallery.parameters(), lr=recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        recipe.learning_rate,
+        total_steps=recipe.steps + 1,
+        pct_start=recipe.warmup,
+        cycle_momentum=False,
+    )
+    return Run(recipe, gallery, optimizer, schedule)
+
+
+class Flatness:
+    """Watches for the collapse to flat pictures that too high a learning rate brings."""
+
+    def __init__(self) -> None:
+        self.streak = 0
+
+    def watch(self, photos: Tensor, pastiche: Tensor, loss: float) -> None:
+        """Raise CollapseError after a streak of flat batches, or at once if the loss is NaN."""
+        if loss != loss:
+            raise CollapseError("the loss is NaN: lower learning_rate or clip_norm in the recipe")
+        share = (total_variation(pastiche) / total_variation(photos).clamp_min(1e-6)).median()
+        self.streak = self.streak + 1 if share < FLAT_SHARE else 0
+        if self.streak >= FLAT_STEPS:
+            raise CollapseError(
+                f"the network has painted flat pictures for {FLAT_STEPS} steps: "
+                "lower learning_rate or clip_norm in the recipe, or lengthen warmup"
+            )
+
+
+def fit(
+    run: Run,
+    loss: PerceptualLoss,
+    photos: list[Path],
+    folder: Path,
+    sheet_photos: list[Tensor],
+    *,
+    workers: int = 2,
+    compiled: bool = False,
+    log_every: int = 10,
+    sheet_every: int = 250,
+) -> None:
+    """Run the remaining steps, with checkpoints, TensorBoard scalars and preview sheets in folder.
+
+    Ctrl-C saves a checkpoint first. Raises CollapseError, DataError.
+    """
+    recipe, device = run.recipe, next(run.gallery.parameters()).device
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    chief = rank == 0
+    gallery: nn.Module = run.gallery
+    if ranks > 1:
+        gallery = DistributedDataParallel(gallery)
+    paint, judge = (torch.compile(gallery), torch.compile(loss)) if compiled else (gallery, loss)
+    batches = DataLoader(
+        Batches(photos, recipe, rank, ranks),
+        batch_size=None,
+        sampler=range(run.step, recipe.steps),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+    )
+    flatness, unreadable = Flatness(), set[str]()
+    board = SummaryWriter(str(folder), purge_step=run.step) if chief else None
+    bar = tqdm(total=recipe.steps, initial=run.step, unit="step", disable=not chief, smoothing=0.05)
+    weights = (recipe.content_weight, recipe.style_weight, recipe.variation_weight)
+    try:
+        for batch in batches:
+            began = time.perf_counter()
+            photo, style_index = _to_device(batch, device)
+            with torch.autocast(device.type, torch.bfloat16):
+                pastiche = paint(photo, style_index)
+                terms = [term.mean() for term in judge(pastiche, photo, style_index)]
+            total = sum(w * term for w, term in zip(weights, terms, strict=True))
+            run.optimizer.zero_grad()
+            total.backward()
+            norm = nn.utils.clip_grad_norm_(run.gallery.parameters(), recipe.clip_norm)
+            run.optimizer.step()
+            run.schedule.step()
+            flatness.watch(photo, pastiche.detach(), float(total))
+            run.step += 1
+            elapsed = time.perf_counter() - began
+            run.seconds += elapsed
+            _tell_unreadable(batch, unreadable)
+            if board is not None and run.step % log_every == 0:
+                names = ("content", "style", "variation")
+                for name, term in zip(names, terms, strict=True):
+                    board.add_scalar(f"loss/{name}", term, run.step)
+                board.add_scalar("loss/total", total, run.step)
+                board.add_scalar("gradient_norm", norm, run.step)
+                board.add_scalar("learning_rate", run.schedule.get_last_lr()[0], run.step)
+                bar.set_postfix_str(
+                    f"content {float(terms[0]):.3f} style {float(terms[1]):.4f} "
+                    f"{len(batch.photos) * ranks / elapsed:.1f} images/s"
+                )
+            bar.update()
+            if chief and (run.step % sheet_every == 0 or run.step == recipe.steps):
+                run.save(folder)
+                preview_sheet(run.gallery, sheet_photos).save(folder / f"sheet-{run.step:06}.jpg")
+    except KeyboardInterrupt:
+        if chief:
+            run.save(folder)
+            tqdm.write(f"stopped; {folder / CHECKPOINT} holds step {run.step}, run again to resume")
+        raise
+    finally:
+        bar.close()
+        if board is not None:
+            board.close()
+        if unreadable:
+            tqdm.write(f"{len(unreadable)} photos could not be read and were skipped")
+
+
+def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    photo = batch.photos.to(device, non_blocking=True).float() / 255
+    return (
+        photo.contiguous(memory_format=torch.channels_last),
+        batch.style_index.to(device, non_blocking=True),
+    )
+
+
+def _tell_unreadable(batch: Batch, seen: set[str]) -> None:
+    for message in set(batch.unreadable) - seen:
+        seen.add(message)
+        tqdm.write(f"skipped: {message}")
+
+
+@torch.no_grad()
+def preview_sheet(gallery: Gallery, photos: list[Tensor]) -> Image.Image:
+    """Photos [1, 3, side, side] down, the photo itself and then every style across."""
+    device = gallery.styles.device
+    rows = []
+    for photo in photos:
+        index = torch.arange(len(gallery.styles), device=device)
+        painted = [gallery(photo.to(device), i[None]).cpu() for i in index]
+        rows.append(torch.cat([photo, *painted], dim=3))
+    sheet = torch.cat(rows, dim=2)[0].permute(1, 2, 0)
+    return Image.fromarray((sheet * 255).round().byte().numpy())
+
+
+def sheet_crops(photos: list[Path], side: int = 256) -> list[Tensor]:
+    """The middle squares of a few photos spread over the list, float32 [1, 3, side, side]."""
+    crops: list[Tensor] = []
+    for photo in photos[:: max(1, len(photos) // SHEET_PHOTOS)]:
+        try:
+            image = load_image(photo, side)
+        except DataError:
+            continue
+        top, left = (image.shape[2] - side) // 2, (image.shape[3] - side) // 2
+        crops.append(image[..., top : top + side, left : left + side])
+    return crops[:SHEET_PHOTOS]
+
+
+def perceptual_loss(recipe: Recipe, paintings: Path, device: torch.device) -> PerceptualLoss:
+    """The recipe's loss against the paintings in a folder. Raises DataError, LossNetworkError."""
+    loss_network = load_loss_network(recipe.loss_network)
+    targets = [load_painting(paintings / s.painting, recipe.painting_size) for s in recipe.styles]
+    loss = PerceptualLoss(loss_network, targets, recipe.content_layers, recipe.style_layers)
+    return loss.to(device, memory_format=torch.channels_last)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one; in a torchrun process, its own GPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(name)
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Any:
+    """Join the other processes if torchrun started this one."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; 0 when the fit is whole, 1 on a clear error, 130 on Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("recipe", type=Path, help="a TOML file; see training/recipes")
+    parser.add_argument("--photos", type=Path, required=True, help="folder to fit on, any depth")
+    parser.add_argument("--paintings", type=Path, required=True, help="folder of the paintings")
+    parser.add_argument("--out", type=Path, help="the run's folder (runs/NAME)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--compile", action="store_true", help="torch.compile; about twice as fast")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read photos")
+    parser.add_argument("--sheet-every", type=int, default=250, help="steps between checkpoints")
+    options = parser.parse_args(arguments)
+    try:
+        recipe = read_recipe(options.recipe, options.overrides)
+        folder: Path = options.out or Path("runs") / recipe.name
+        folder.mkdir(parents=True, exist_ok=True)
+        device = pick_device(options.device)
+        photos = find_photos(options.photos)
+        loss = perceptual_loss(recipe, options.paintings, device)
+        run = start(recipe, device)
+        if (folder / CHECKPOINT).exists():
+            run.resume(folder / CHECKPOINT)
+        with process_group(device):
+            fit(
+                run, loss, photos, folder, sheet_crops(photos),
+                workers=options.workers, compiled=options.compile, sheet_every=options.sheet_every,
+            )
+    except (RecipeError, DataError, LossNetworkError, CollapseError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"{folder / CHECKPOINT}: {run.step} steps in {run.seconds:.0f} s on {device_name(device)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
