@@ -1,1 +1,23 @@
-"""Pastiche serves transform networks over HTTP, as a library and as a command."""
+"""Pastiche repaints photographs in the style of paintings: over HTTP, as a library, as a command.
+
+    from PIL import Image
+    from app import stylize
+
+    stylize(Image.open("photo.jpg"), "starry_night").save("out.png")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.stylizer import Stylizer, stylize
+
+__all__ = ["Stylizer", "stylize"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that training can read model folders without the runtime being there.
+    if name not in __all__:
+        raise AttributeError(f"module 'app' has no attribute {name!r}")
+    from app import stylizer
+
+    return getattr(stylizer, name)

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 EPSILON = 1e-5  # added to the variance in every instance norm, in the exported graphs too
 STRIDE = 4  # the network works at a quarter of the resolution: sides are padded to multiples of it
 
+OUTPUT_GAIN = 0.1  # of the last convolution's first weights
+RESIDUAL_GAIN = 0.2  # first scale of what a residual block adds
+
 Normalisation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -91,6 +94,10 @@ class TransformNetwork(nn.Module):
             [_convolution(4 * width, 2 * width, 3), _convolution(2 * width, width, 3)]
         )
         self.output = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
+        # Start near grey. A network that starts with too much contrast learns to lower it by one
+        # huge activation that swells the variance in every instance norm: a grey hole for good.
+        with torch.no_grad():
+            self.output.weight.mul_(OUTPUT_GAIN)
 
     @property
     def channels(self) -> list[int]:
@@ -104,8 +111,10 @@ class TransformNetwork(nn.Module):
         return 2 * sum(self.channels)
 
     def neutral_style(self) -> Tensor:
-        """The style vector of plain instance norm [D]: every scale 1, every shift 0."""
-        return torch.cat([torch.cat([torch.ones(c), torch.zeros(c)]) for c in self.channels])
+        """The style vector that a fit starts from, [D]: plain instance norm, quiet residuals."""
+        scales = [1.0] * 3 + [1.0, RESIDUAL_GAIN] * self.residual_blocks + [1.0] * 2
+        pairs = zip(self.channels, scales, strict=True)
+        return torch.cat([t for c, s in pairs for t in (torch.full((c,), s), torch.zeros(c))])
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
         """Paint image [N, 3, H, W] in [0, 1] with style [N, D]: [N, 3, H, W] in [0, 1].

@@ -56,7 +56,8 @@ class Recipe(BaseModel):
     style_weight: Weight = 10.0
     variation_weight: Weight = 0.2
     painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    style_learning_rate: float = Field(default=5e-3, gt=0, description="of the style vectors")
     warmup: float = Field(default=0.1, gt=0, lt=1, description="share of the steps")
     clip_norm: float = Field(default=1.0, gt=0)
     seed: int = 0

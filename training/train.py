@@ -9,6 +9,7 @@ Running the same command again resumes from the checkpoint in the run's folder.
 import argparse
 import contextlib
 import os
+import pickle
 import platform
 import sys
 import time
@@ -64,7 +65,7 @@ class Run:
                 "step": self.step,
                 "seconds": self.seconds,
                 "device": device_name(next(self.gallery.parameters()).device),
-                "torch": torch.__version__,
+                "torch": str(torch.__version__),
             },
             partial,
         )
@@ -87,7 +88,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint file, on the CPU. Raises RecipeError if it cannot be read."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise RecipeError(f"cannot read the checkpoint {path}: {error}") from error
 
 
@@ -104,10 +105,13 @@ def start(recipe: Recipe, device: torch.device) -> Run:
     gallery = Gallery(
         TransformNetwork(recipe.width, recipe.residual_blocks), len(recipe.styles)
     ).to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(gallery.parameters(), lr=recipe.learning_rate)
+    rates = [recipe.learning_rate, recipe.style_learning_rate]
+    optimizer = torch.optim.Adam(
+        [{"params": gallery.network.parameters()}, {"params": [gallery.styles]}]
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        recipe.learning_rate,
+        rates,
         total_steps=recipe.steps + 1,
         pct_start=recipe.warmup,
         cycle_momentum=False,

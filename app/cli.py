@@ -1,0 +1,145 @@
+"""The command `pastiche`: serve, stylize, styles."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from app.errors import PasticheError
+from app.images import FORMATS, SUFFIXES, Format, decode, encode
+from app.options import Options, parse_options
+from app.painting import Finish
+from app.settings import Settings, read_settings
+from app.stylizer import Stylizer
+
+SUFFIX_OF: dict[Format, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when all went well, 1 when something failed, 2 on wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        return code
+    except PasticheError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from app.server import serve  # the web framework takes half a second to import
+
+    serve(_settings(arguments, host=arguments.host, port=arguments.port))
+    return 0
+
+
+def _styles(arguments: argparse.Namespace) -> int:
+    for style in _stylizer(_settings(arguments)).styles.values():
+        year = f", {style.card.year}" if style.card.year else ""
+        print(f"{style.id:24} {style.card.title} ({style.card.artist}{year})")
+    return 0
+
+
+def _stylize(arguments: argparse.Namespace) -> int:
+    given = {name: getattr(arguments, name) for name in Options.model_fields}
+    options = parse_options((name, str(v)) for name, v in given.items() if v is not None)
+    settings = _settings(arguments)
+    pairs = list(_pairs(arguments.photos, arguments.out, options.format))
+    stylizer = _stylizer(settings)
+    stylizer.gallery.brush(options.style)  # an unknown style is told once, not for every photo
+    finish = Finish(options.strength, options.size, options.preserve_colors)
+    failed = 0
+    for source, target in tqdm(pairs, unit="photo", disable=len(pairs) == 1):
+        try:
+            picture = decode(source.read_bytes(), settings.max_pixels)
+            painted = stylizer.paint(picture, options.style, finish)
+            format = SUFFIXES[target.suffix.lower()]
+            content = encode(painted, format, options.quality or settings.jpeg_quality)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except (PasticheError, OSError) as error:
+            failed += 1
+            tqdm.write(f"{source}: {error}", file=sys.stderr)
+    if failed:
+        print(f"{failed} of {len(pairs)} photos failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _pairs(
+    photos: Sequence[Path], out: Path, format: Format | None
+) -> list[tuple[Path, Path]]:
+    """Each photo with where its pastiche goes; folders keep their shape below out."""
+    sources: list[tuple[Path, Path]] = []
+    for photo in photos:
+        if photo.is_dir():
+            found = sorted(p for p in photo.rglob("*") if p.suffix.lower() in SUFFIXES)
+            sources += [(p, p.relative_to(photo)) for p in found]
+        elif photo.exists():
+            sources.append((photo, Path(photo.name)))
+        else:
+            raise PasticheError(f"{photo}: no such file or folder")
+    if not sources:
+        raise PasticheError(f"no photos found (looked for {' '.join(SUFFIXES)})")
+    single = len(photos) == 1 and photos[0].is_file() and not out.is_dir()
+    if single and out.suffix:
+        if out.suffix.lower() not in SUFFIXES:
+            raise PasticheError(f"{out}: the name must end in one of {' '.join(SUFFIXES)}")
+        return [(sources[0][0], out)]
+    return [(source, out / _renamed(relative, format)) for source, relative in sources]
+
+
+def _renamed(relative: Path, format: Format | None) -> Path:
+    if format is not None:
+        return relative.with_suffix(SUFFIX_OF[format])
+    return relative if relative.suffix.lower() in SUFFIXES else relative.with_suffix(".png")
+
+
+def _settings(arguments: argparse.Namespace, **more: object) -> Settings:
+    given = {"models": arguments.models, "device": arguments.device, **more}
+    return read_settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _stylizer(settings: Settings) -> Stylizer:
+    logging.basicConfig(level="WARNING", format="%(message)s")
+    return Stylizer(settings.models, settings.device, settings.threads, settings.tile_pixels)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pastiche", description="Repaint photographs in the style of paintings."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--models", type=Path, help="folder of model folders (PASTICHE_MODELS)")
+    common.add_argument(
+        "--device", choices=["auto", "cuda", "openvino", "cpu"], help="(PASTICHE_DEVICE)"
+    )
+    serve = commands.add_parser("serve", parents=[common], help="start the HTTP server")
+    serve.add_argument("--host", help="address to listen on (PASTICHE_HOST)")
+    serve.add_argument("--port", type=int, help="port to listen on (PASTICHE_PORT)")
+    serve.set_defaults(run=_serve)
+
+    stylize = commands.add_parser("stylize", parents=[common], help="paint files and folders")
+    stylize.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="file or folder")
+    stylize.add_argument("-o", "--out", type=Path, required=True, help="file or folder")
+    stylize.add_argument("--style", required=True, help=Options.model_fields["style"].description)
+    for name in ("strength", "size", "quality"):
+        stylize.add_argument(f"--{name}", help=Options.model_fields[name].description)
+    stylize.add_argument(
+        "--preserve-colors", action="store_true", default=None, help="keep the photo's colours"
+    )
+    stylize.add_argument("--format", choices=FORMATS, help="else by the name, else as the input")
+    stylize.set_defaults(run=_stylize)
+
+    styles = commands.add_parser("styles", parents=[common], help="list the styles")
+    styles.set_defaults(run=_styles)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

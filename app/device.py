@@ -1,0 +1,161 @@
+"""Where inference runs: one ordered list of providers, and what a session really got.
+
+The one seam to ONNX Runtime: what it raises becomes an error of ours.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from app.errors import DeviceUnavailable, InferenceFailed, ModelFolderError
+from app.settings import DeviceName
+
+log = logging.getLogger(__name__)
+
+OPENVINO = "OpenVINOExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+ORDER: tuple[DeviceName, ...] = ("cuda", "openvino", "cpu")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to run: its name, the provider that sessions get, and the precision it computes in."""
+
+    name: str
+    provider: str
+    precision: str
+    threads: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name};provider={self.provider};precision={self.precision}"
+
+    @property
+    def half(self) -> bool:
+        """Whether the half precision graph is the one to load."""
+        return self.provider == CUDA
+
+
+class Session:
+    """A graph on a device."""
+
+    def __init__(self, graph: bytes, device: Device, name: str = "graph") -> None:
+        """Load a graph. Raises ModelFolderError, or DeviceUnavailable if it runs elsewhere."""
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = device.threads
+        providers: list[Any] | None = None
+        if device.provider == OPENVINO:
+            # Without this, nodes that OpenVINO declines run on the CPU provider, and nobody is told.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            config = {"INFERENCE_PRECISION_HINT": "bf16" if "b" in device.precision else "f32"}
+            if device.threads:
+                config["INFERENCE_NUM_THREADS"] = str(device.threads)
+            load_config = json.dumps({"CPU": config})
+            options.add_provider_for_devices(_openvino_devices(), {"load_config": load_config})
+        elif device.provider == CUDA:
+            cuda = {
+                # An exhaustive search would stall for seconds at each new image size.
+                "cudnn_conv_algo_search": "HEURISTIC",
+                "arena_extend_strategy": "kSameAsRequested",
+            }
+            providers = [(CUDA, cuda), CPU]
+        else:
+            providers = [CPU]
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=providers)
+        except Exception as error:  # the runtime's exceptions share no base class of their own
+            raise ModelFolderError(
+                f"{name}: ONNX Runtime cannot load it on {device}: {error}"
+            ) from error
+        if self._session.get_providers()[0] != device.provider:
+            got = self._session.get_providers()[0]
+            raise DeviceUnavailable(f"{name}: the session got {got}, not {device.provider}")
+
+    def run(self, **inputs: np.ndarray) -> np.ndarray:
+        """Run the graph on named inputs; its one output. Raises InferenceFailed."""
+        try:
+            return self._session.run(None, inputs)[0]  # type: ignore[no-any-return]
+        except Exception as error:
+            log.error("inference failed: %s", error)
+            raise InferenceFailed("the network could not paint this image") from error
+
+
+def pick_device(wanted: DeviceName = "auto", threads: int = 0) -> Device:
+    """The device that was named, or the first of cuda, openvino, cpu that is there.
+
+    Raises DeviceUnavailable, saying why, if it was named and is not there.
+    """
+    for name in ORDER if wanted == "auto" else (wanted,):
+        try:
+            return _probe(name, threads)
+        except DeviceUnavailable as error:
+            if wanted != "auto":
+                raise
+            log.info("not using %s: %s", name, error)
+    raise AssertionError("the cpu provider is always there")
+
+
+def _probe(name: str, threads: int) -> Device:
+    if name == "cuda":
+        if CUDA not in ort.get_available_providers():
+            raise DeviceUnavailable("this ONNX Runtime is built without CUDA; install the gpu extra")
+        ort.preload_dlls()
+        device = Device("cuda", CUDA, "float16")
+        _try_cuda(device)
+        return device
+    if name == "openvino":
+        devices = _openvino_devices()
+        if not devices:
+            raise DeviceUnavailable(
+                "the OpenVINO provider offers no CPU device here: the onnxruntime-ep-openvino "
+                "package is missing (cpu extra), or it does not take this make of CPU"
+            )
+        bfloat = "BF16" in devices[0].ep_metadata.get("OPTIMIZATION_CAPABILITIES", "").split()
+        return Device("cpu", OPENVINO, "bfloat16" if bfloat else "float32", threads)
+    return Device("cpu", CPU, "float32", threads)
+
+
+def _try_cuda(device: Device) -> None:
+    # The provider's library loads only with the first session; a smallest graph tells.
+    try:
+        Session(_identity_graph(), device)
+    except (ModelFolderError, DeviceUnavailable) as error:
+        raise DeviceUnavailable(f"CUDA does not work here: {error}") from error
+
+
+def _identity_graph() -> bytes:
+    # ModelProto, spelled out so that the server needs no onnx package: opset 17, y = Identity(x).
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def value(name: bytes) -> bytes:
+        shape = field(2, field(1, b"\x08\x01"))
+        return field(1, name) + field(2, field(1, b"\x08\x01" + shape))
+
+    node = field(1, b"x") + field(2, b"y") + field(4, b"Identity")
+    graph = field(1, node) + field(2, b"g") + field(11, value(b"x")) + field(12, value(b"y"))
+    return b"\x08\x09" + field(7, graph) + field(8, b"\x10\x11")
+
+
+@cache
+def _openvino_devices() -> tuple[Any, ...]:
+    try:
+        import onnxruntime_ep_openvino as plugin
+    except ImportError:
+        return ()
+    try:
+        ort.register_execution_provider_library(OPENVINO, plugin.get_library_path())
+    except Exception as error:
+        log.warning("the OpenVINO provider cannot be registered: %s", error)
+        return ()
+    return tuple(
+        device
+        for device in ort.get_ep_devices()
+        if device.ep_name == OPENVINO and device.device.type == ort.OrtHardwareDeviceType.CPU
+    )

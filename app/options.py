@@ -1,0 +1,85 @@
+"""The options of POST /stylize, and which format the answer takes."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import BadOption
+from app.images import FORMATS, MIN_SIDE, Format
+
+
+class Options(BaseModel):
+    """As they come: form fields and query parameters, text values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    style: Annotated[str, Field(max_length=512)] = Field(
+        description="a style's id, or a blend such as `starry_night:0.7,udnie:0.3`"
+    )
+    strength: float = Field(
+        default=1.0, ge=0, le=1, allow_inf_nan=False, description="0 leaves the photograph"
+    )
+    size: int | None = Field(
+        default=None,
+        ge=MIN_SIDE,
+        le=16384,
+        description="longest side in pixels at which the network paints; smaller means broader "
+        "strokes; the answer has the input's size all the same",
+    )
+    preserve_colors: bool = Field(default=False, description="keep the photograph's colours")
+    format: Format | None = Field(
+        default=None, description="of the answer; else by Accept, else as the input"
+    )
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="of JPEG and WebP; the server's default if not given"
+    )
+
+
+def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
+    """Options from name and value pairs. Raises BadOption naming the option and what is allowed."""
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name in values:
+            raise BadOption(f"{name[:32]}: given more than once")
+        values[name] = value
+    try:
+        return Options.model_validate(values)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        raise BadOption("; ".join(_tell(str(p["loc"][0]), p["type"], p["msg"]) for p in problems)) from None
+
+
+def _tell(name: str, kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return f"{name[:32]}: no such option; there are {', '.join(Options.model_fields)}"
+    return f"{name}: {message}"
+
+
+def answer_format(options: Options, accept: str, sent: Format) -> Format:
+    """The option, else the best of Accept, else the format that was sent."""
+    if options.format is not None:
+        return options.format
+    weights = dict(_accepted(accept))
+
+    def weight(format: Format) -> float:
+        for media_range in (f"image/{format}", "image/*", "*/*"):
+            if media_range in weights:
+                return weights[media_range]
+        return 0.0
+
+    best = max((sent, *FORMATS), key=weight)  # the first of equals: the format that was sent
+    return best if weight(best) > 0 else sent
+
+
+def _accepted(accept: str) -> Iterable[tuple[str, float]]:
+    for part in accept.lower().split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip() == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+        yield media_range, quality

@@ -1,0 +1,218 @@
+"""The HTTP table."""
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+
+from app.body import IMAGE_FIELD, read_body
+from app.card import Style
+from app.errors import NotFound
+from app.images import FORMATS, MEDIA_TYPES
+from app.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from app.metrics import Metrics
+from app.model import Network
+from app.options import Options, parse_options
+from app.problems import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
+from app.problems import Problem
+from app.service import Service, Status
+
+router = APIRouter()
+
+
+class StyleItem(BaseModel):
+    """A style as the listing tells it."""
+
+    id: str = Field(examples=["starry_night"])
+    title: str
+    artist: str
+    year: int | None
+    license: str
+    network: str
+    preview: str | None = Field(description="path of its preview picture")
+
+
+class StyleList(BaseModel):
+    """All styles."""
+
+    styles: list[StyleItem]
+
+
+class Readiness(BaseModel):
+    """What the server runs on; device, provider and precision as the sessions really have them."""
+
+    status: Status
+    device: str | None = None
+    provider: str | None = None
+    precision: str | None = None
+    networks: list[str] = []
+    styles: int = 0
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _metrics(request: Request) -> Metrics:
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+MetricsOf = Annotated[Metrics, Depends(_metrics)]
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {s: {"model": Problem, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}} for s in statuses}
+
+
+def _stylize_openapi() -> dict[str, Any]:
+    options = Options.model_json_schema()["properties"]
+    image = {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}
+    form = {
+        "type": "object",
+        "properties": {IMAGE_FIELD: image, **options},
+        "required": [IMAGE_FIELD],
+    }
+    raw = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                **{MEDIA_TYPES[f]: raw for f in FORMATS},
+            },
+        },
+        "parameters": [
+            {
+                "in": "query",
+                "name": name,
+                "required": False,
+                "schema": {k: v for k, v in schema.items() if k != "description"},
+                "description": schema["description"] + " (or the form field)",
+            }
+            for name, schema in options.items()
+        ],
+    }
+
+
+@router.post(
+    "/stylize",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "the pastiche, of the input's size",
+            "content": {m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()},
+        },
+        **_problems(400, 404, 413, 415, 422, 500, 503),
+    },
+    openapi_extra=_stylize_openapi(),
+)
+async def stylize(request: Request, service: ServiceOf) -> Response:
+    """Paint an image in a style. Each option is a form field or a query parameter."""
+    body = await read_body(request, service.settings.max_body_bytes)
+    options = parse_options([*request.query_params.multi_items(), *body.fields])
+    answer = await service.stylize(body.image, options, request.headers.get("accept", ""))
+    timing = ", ".join(f"{name};dur={1e3 * s:.1f}" for name, s in answer.seconds.items())
+    headers = {
+        "X-Style": answer.style,
+        "X-Device": str(service.gallery.device),
+        "Server-Timing": timing,
+        "ETag": _etag(answer.content),
+        "Cache-Control": "no-store",
+    }
+    return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
+
+
+@router.get("/styles", response_model=StyleList, responses=_problems(503))
+async def styles(request: Request, service: ServiceOf) -> Response:
+    """List the styles."""
+    items = [_item(network, style) for network, style in service.gallery]
+    content = StyleList(styles=items).model_dump_json().encode()
+    return _cacheable(request, content, "application/json")
+
+
+@router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(404, 503))
+async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
+    """Tell of one style."""
+    content = _item(*service.gallery.find(style_id)).model_dump_json().encode()
+    return _cacheable(request, content, "application/json")
+
+
+@router.get(
+    "/styles/{style_id}/preview",
+    response_class=FileResponse,
+    responses={200: {"content": {"image/jpeg": {}}}, **_problems(404, 503)},
+)
+async def preview(style_id: str, service: ServiceOf) -> Response:
+    """The sample photograph in this style."""
+    _, found = service.gallery.find(style_id)
+    if found.preview is None:
+        raise NotFound(f"the style {found.id!r} has no preview")
+    return FileResponse(found.preview, media_type="image/jpeg")
+
+
+@router.get("/healthz")
+async def healthz() -> dict[Literal["status"], Literal["alive"]]:
+    """Alive: the process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+async def readyz(service: ServiceOf) -> Response:
+    """Ready: networks are loaded, have painted, and requests are admitted."""
+    readiness = Readiness(status=service.status)
+    if service.status == "ready":
+        device = service.gallery.device
+        readiness = Readiness(
+            status="ready",
+            device=device.name,
+            provider=device.provider,
+            precision=device.precision,
+            networks=[network.name for network in service.gallery.networks],
+            styles=len(service.gallery),
+        )
+    status_code = 200 if service.status == "ready" else 503
+    return JSONResponse(readiness.model_dump(), status_code, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(metrics: MetricsOf) -> Response:
+    """Prometheus text."""
+    return Response(metrics.text(), media_type=METRICS_MEDIA_TYPE)
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> Response:
+    """Leads to the API page."""
+    return RedirectResponse("/docs")
+
+
+def _item(network: Network, style: Style) -> StyleItem:
+    card = style.card
+    return StyleItem(
+        id=style.id,
+        title=card.title,
+        artist=card.artist,
+        year=card.year,
+        license=card.license,
+        network=network.name,
+        preview=f"/styles/{style.id}/preview" if style.preview else None,
+    )
+
+
+def _etag(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def _cacheable(request: Request, content: bytes, media_type: str) -> Response:
+    etag = _etag(content)
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    known = (tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(","))
+    if etag in known:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
