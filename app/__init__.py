@@ -1,9 +1,9 @@
 """Pastiche repaints photographs in the style of paintings: over HTTP, as a library, as a command.
 
-    from PIL import Image
-    from app import stylize
+from PIL import Image
+from app import stylize
 
-    stylize(Image.open("photo.jpg"), "starry_night").save("out.png")
+stylize(Image.open("photo.jpg"), "starry_night").save("out.png")
 """
 
 from typing import TYPE_CHECKING, Any

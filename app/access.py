@@ -22,6 +22,7 @@ class RequestLog:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -46,4 +47,6 @@ class RequestLog:
             path = getattr(route, "path", "_other")
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.request_seconds.labels(path).observe(seconds)
-            log.info("%s %s %d %.1f ms %s", scope["method"], path, status, 1e3 * seconds, request_id)
+            log.info(
+                "%s %s %d %.1f ms %s", scope["method"], path, status, 1e3 * seconds, request_id
+            )

@@ -71,10 +71,10 @@ async def _parse(request: Request, content: bytes) -> Body:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, AssertionError) as error:
         raise MalformedBody(
-            f"the form cannot be parsed; it may have {MAX_FIELDS} fields of {MAX_FIELD_BYTES} bytes "
-            "beside the file"
+            f"the form cannot be parsed; beside the file it may have {MAX_FIELDS} fields "
+            f"of {MAX_FIELD_BYTES} bytes"
         ) from error
-    async with form:
+    try:
         images = form.getlist(IMAGE_FIELD)
         if not images or not isinstance(images[0], UploadFile):
             raise MissingImage(f"the form has no file field `{IMAGE_FIELD}`")
@@ -90,3 +90,5 @@ async def _parse(request: Request, content: bytes) -> Body:
             elif name != IMAGE_FIELD:
                 raise BadOption(f"{name[:32]}: no such file field; there is `{IMAGE_FIELD}`")
         return Body(image, tuple(fields))
+    finally:
+        await form.close()

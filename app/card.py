@@ -1,10 +1,10 @@
 """The model folder, the contract between training and serving: its one reader and writer.
 
-    network.json                the card
-    stylize.onnx ...            the graphs, each with its sha256 in the card
-    weights.safetensors         the network's weights, to fit new styles on; never read for serving
-    styles/<id>.safetensors     one style: tensor `style` [D], the rest in its metadata
-    previews/<id>.jpg           the sample photograph in that style
+network.json                the card
+stylize.onnx ...            the graphs, each with its sha256 in the card
+weights.safetensors         the network's weights, to fit new styles on; never read for serving
+styles/<id>.safetensors     one style: tensor `style` [D], the rest in its metadata
+previews/<id>.jpg           the sample photograph in that style
 """
 
 import hashlib

@@ -70,9 +70,7 @@ def _stylize(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _pairs(
-    photos: Sequence[Path], out: Path, format: Format | None
-) -> list[tuple[Path, Path]]:
+def _pairs(photos: Sequence[Path], out: Path, format: Format | None) -> list[tuple[Path, Path]]:
     """Each photo with where its pastiche goes; folders keep their shape below out."""
     sources: list[tuple[Path, Path]] = []
     for photo in photos:

@@ -25,7 +25,7 @@ ORDER: tuple[DeviceName, ...] = ("cuda", "openvino", "cpu")
 
 @dataclass(frozen=True)
 class Device:
-    """A place to run: its name, the provider that sessions get, and the precision it computes in."""
+    """A place to run: its name, the provider that sessions get, the precision it computes in."""
 
     name: str
     provider: str
@@ -51,7 +51,7 @@ class Session:
         options.intra_op_num_threads = device.threads
         providers: list[Any] | None = None
         if device.provider == OPENVINO:
-            # Without this, nodes that OpenVINO declines run on the CPU provider, and nobody is told.
+            # Else nodes that OpenVINO declines run on the CPU provider, and nobody is told.
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             config = {"INFERENCE_PRECISION_HINT": "bf16" if "b" in device.precision else "f32"}
             if device.threads:
@@ -104,7 +104,7 @@ def pick_device(wanted: DeviceName = "auto", threads: int = 0) -> Device:
 def _probe(name: str, threads: int) -> Device:
     if name == "cuda":
         if CUDA not in ort.get_available_providers():
-            raise DeviceUnavailable("this ONNX Runtime is built without CUDA; install the gpu extra")
+            raise DeviceUnavailable("this ONNX Runtime has no CUDA; install the gpu extra")
         ort.preload_dlls()
         device = Device("cuda", CUDA, "float16")
         _try_cuda(device)

@@ -119,6 +119,7 @@ class MethodNotAllowed(RequestError):
 
     @property
     def headers(self) -> Mapping[str, str]:
+        """Allow, if it is known."""
         return {"Allow": self.allow} if self.allow else {}
 
 
@@ -133,6 +134,7 @@ class Unavailable(PasticheError):
 
     @property
     def headers(self) -> Mapping[str, str]:
+        """Retry-After, in seconds."""
         return {"Retry-After": str(self.retry_after)}
 
 

@@ -96,15 +96,17 @@ class Gallery:
         networks = {network.name for network, _ in found.values()}
         if len(networks) > 1:
             raise BadOption(
-                f"style: only styles of one network blend; these are of {', '.join(sorted(networks))}"
+                "style: only styles of one network blend; "
+                f"these are of {', '.join(sorted(networks))}"
             )
         total = sum(weights.values())
         if total <= 0:
             raise BadOption("style: the weights of a blend must not all be zero")
         vector = sum(found[i][1].vector * np.float32(w / total) for i, w in weights.items())
-        label = ",".join(f"{i}:{w / total:.3g}" for i, w in weights.items())
         network = next(iter(found.values()))[0]
-        return Brush(network, np.asarray(vector), label if len(weights) > 1 else next(iter(weights)))
+        label = ",".join(f"{i}:{w / total:.3g}" for i, w in weights.items())
+        label = label if len(weights) > 1 else next(iter(weights))
+        return Brush(network, np.asarray(vector), label)
 
 
 def _weight(text: str) -> float:

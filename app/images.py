@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from app.errors import BrokenImage, ImageTooLarge, ImageTooSmall, PasticheError, UnsupportedImage
 
@@ -124,7 +124,7 @@ def to_pillow(picture: Picture) -> Image.Image:
 
 
 def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
-    """Encode without metadata; quality 1..100 counts for JPEG and WebP. JPEG gets white for alpha."""
+    """Encode without metadata; quality 1..100 is for JPEG and WebP; JPEG shows alpha on white."""
     image = to_pillow(picture)
     out = io.BytesIO()
     if format == "jpeg":
@@ -152,7 +152,7 @@ def _open(content: bytes) -> Image.Image:
         return Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge("the image has far more pixels than are allowed") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnsupportedImage(
             f"the content is not an image of an allowed format ({', '.join(FORMATS)})"
         ) from error

@@ -20,16 +20,29 @@ class Metrics:
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
-            "pastiche_requests", "Requests by route and status.", ["route", "status"], registry=registry
+            "pastiche_requests",
+            "Requests by route and status.",
+            ["route", "status"],
+            registry=registry,
         )
         self.request_seconds = Histogram(
-            "pastiche_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=registry
+            "pastiche_request_seconds",
+            "Time to answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.styles = Counter(
-            "pastiche_styles", "Pictures painted, by style; a blend is _blend.", ["style"], registry=registry
+            "pastiche_styles",
+            "Pictures painted, by style; a blend is _blend.",
+            ["style"],
+            registry=registry,
         )
         self.refusals = Counter(
-            "pastiche_refusals", "Requests refused before work, by reason.", ["reason"], registry=registry
+            "pastiche_refusals",
+            "Requests refused before work, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.admitted_pixels = Gauge(
             "pastiche_admitted_pixels", "Pixels admitted and not yet answered.", registry=registry
@@ -47,7 +60,10 @@ class Metrics:
             "pastiche_decode_seconds", "Decoding.", buckets=_SECONDS, registry=registry
         )
         self.inference_seconds = Histogram(
-            "pastiche_inference_seconds", "A batch on the device.", buckets=_SECONDS, registry=registry
+            "pastiche_inference_seconds",
+            "A batch on the device.",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.encode_seconds = Histogram(
             "pastiche_encode_seconds", "Encoding.", buckets=_SECONDS, registry=registry

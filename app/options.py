@@ -31,7 +31,10 @@ class Options(BaseModel):
         default=None, description="of the answer; else by Accept, else as the input"
     )
     quality: int | None = Field(
-        default=None, ge=1, le=100, description="of JPEG and WebP; the server's default if not given"
+        default=None,
+        ge=1,
+        le=100,
+        description="of JPEG and WebP; the server's default if not given",
     )
 
 
@@ -46,7 +49,9 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
         return Options.model_validate(values)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
-        raise BadOption("; ".join(_tell(str(p["loc"][0]), p["type"], p["msg"]) for p in problems)) from None
+        raise BadOption(
+            "; ".join(_tell(str(p["loc"][0]), p["type"], p["msg"]) for p in problems)
+        ) from None
 
 
 def _tell(name: str, kind: str, message: str) -> str:

@@ -18,7 +18,9 @@ MEDIA_TYPE = "application/problem+json"
 class Problem(BaseModel):
     """The body of every error (RFC 9457)."""
 
-    type: str = Field(description="a URN that ends in the code", examples=["urn:pastiche:bad_option"])
+    type: str = Field(
+        description="a URN that ends in the code", examples=["urn:pastiche:bad_option"]
+    )
     title: str = Field(description="what the code means, the same each time")
     status: int = Field(description="the HTTP status")
     detail: str = Field(description="what was wrong this time, and what is allowed")
@@ -36,9 +38,8 @@ def problem_response(error: PasticheError, request_id: str) -> Response:
         code=error.code,
         request_id=request_id,
     )
-    return JSONResponse(
-        problem.model_dump(), error.status, media_type=MEDIA_TYPE, headers=dict(error.headers)
-    )
+    headers = {**error.headers, "X-Request-ID": request_id}
+    return JSONResponse(problem.model_dump(), error.status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

@@ -67,7 +67,9 @@ MetricsOf = Annotated[Metrics, Depends(_metrics)]
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {s: {"model": Problem, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}} for s in statuses}
+    return {
+        s: {"model": Problem, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}} for s in statuses
+    }
 
 
 def _stylize_openapi() -> dict[str, Any]:
@@ -106,7 +108,9 @@ def _stylize_openapi() -> dict[str, Any]:
     responses={
         200: {
             "description": "the pastiche, of the input's size",
-            "content": {m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()},
+            "content": {
+                m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()
+            },
         },
         **_problems(400, 404, 413, 415, 422, 500, 503),
     },
@@ -212,7 +216,10 @@ def _etag(content: bytes) -> str:
 def _cacheable(request: Request, content: bytes, media_type: str) -> Response:
     etag = _etag(content)
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    known = (tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(","))
+    known = (
+        tag.strip().removeprefix("W/")
+        for tag in request.headers.get("if-none-match", "").split(",")
+    )
     if etag in known:
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)

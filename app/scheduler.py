@@ -44,7 +44,7 @@ class _Job:
 
 
 class Scheduler:
-    """Owns the device: whoever wants to paint is admitted or refused at once, then waits in line."""
+    """Owns the device: who wants to paint is admitted or refused at once, then waits in line."""
 
     def __init__(self, queue_pixels: int, batch_pixels: int, metrics: Metrics) -> None:
         """queue_pixels bounds what is admitted and not yet answered, batch_pixels one batch."""

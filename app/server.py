@@ -10,8 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app import problems, routes
-from app.metrics import Metrics
 from app.access import RequestLog
+from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,7 +17,12 @@ from training.recipe import Recipe
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 SMALLEST_PAINTING = 64  # pixels; below it there are no strokes to learn
-_READ_ERRORS = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError)
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)
 
 
 class DataError(Exception):
@@ -107,7 +113,7 @@ class Batches(Dataset[Batch]):
         photos = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return Batch(photos, torch.tensor(styles), unreadable)
 
-    def _crop(self, side: int, dice: random.Random, unreadable: list[str]) -> np.ndarray:
+    def _crop(self, side: int, dice: random.Random, unreadable: list[str]) -> NDArray[np.uint8]:
         for photo in self._draw(dice):
             try:
                 return np.asarray(random_crop(read_image(photo), side, dice))

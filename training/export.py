@@ -55,8 +55,9 @@ def tile_margin(residual_blocks: int) -> int:
 @torch.no_grad()
 def paint(network: TransformNetwork, image: Pixels, style: Tensor) -> Pixels:
     """What PyTorch paints in float32: image uint8 [N, H, W, 3], style [N, D]; same shape back."""
-    pastiche = network(torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255, style)
-    return (pastiche * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    planes = torch.tensor(image).permute(0, 3, 1, 2).float() / 255
+    pastiche: Tensor = network(planes, style)
+    return np.asarray((pastiche * 255).round().byte().permute(0, 2, 3, 1))
 
 
 def checked_graphs(

@@ -105,7 +105,7 @@ def _torchvision_vgg(name: str) -> LossNetwork:
 
 
 def named_weights(features: nn.Sequential) -> dict[str, Tensor]:
-    """The weights of a torchvision VGG's `features`, [0, 1] normalisation in front, up to relu5_1."""
+    """The weights of a torchvision VGG's `features` up to relu5_1, normalisation in front."""
     mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
     named = {
         "normalize.weight": torch.diag(1 / std)[:, :, None, None],

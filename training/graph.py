@@ -5,7 +5,7 @@ comes out, and in half precision exactly the normalisations stay in float32.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -29,12 +29,10 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
+    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         return self.add_many(operator, *inputs, outputs=1, **attributes)[0]
 
-    def add_many(
-        self, operator: str, *inputs: str, outputs: int, **attributes: object
-    ) -> list[str]:
+    def add_many(self, operator: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
         names = [f"{operator.lower()}_{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
         return names
@@ -77,9 +75,7 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
     def instance_norm(x: str, channels: int) -> str:
         scale, shift = next(pieces), next(pieces)
         ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        x = g.add(
-            "InstanceNormalization", x, g.constant(ones), g.constant(zeros), epsilon=EPSILON
-        )
+        x = g.add("InstanceNormalization", x, g.constant(ones), g.constant(zeros), epsilon=EPSILON)
         return per_plane(x, scale, shift)
 
     def record(x: str, channels: int) -> str:
@@ -130,19 +126,26 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
 
     for layer in network.encoder:
         x = g.add("Relu", norm(convolve(x, layer), width_of(layer)))
-    for first, second in network.residual:  # type: ignore[misc]
+    for block in network.residual:
+        first, second = block.children()
         y = g.add("Relu", norm(convolve(x, first), width_of(first)))
         x = g.add("Add", x, norm(convolve(y, second), width_of(second)))
     scales = g.constant(np.array([1, 1, 2, 2], dtype=np.float32))
     for layer in network.decoder:
         x = g.add(
-            "Resize", x, "", scales,
-            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+            "Resize",
+            x,
+            "",
+            scales,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
         )
         x = g.add("Relu", norm(convolve(x, layer), width_of(layer)))
 
     if kind == "freeze":
-        output, shape = g.add("Concat", *frozen, axis=1), ["N", network.style_dimension]
+        output = g.add("Concat", *frozen, axis=1)
+        shape: list[str | int] = ["N", network.style_dimension]
         result = helper.make_tensor_value_info("frozen", TensorProto.FLOAT, shape)
     else:
         # Pixels out: clamped, rounded, cropped to the H and W that came in.
@@ -155,7 +158,7 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
     g.nodes.append(helper.make_node("Identity", [output], [result.name]))
 
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])
-    style_shape = ["N", network.style_dimension]
+    style_shape: list[str | int] = ["N", network.style_dimension]
     style = helper.make_tensor_value_info(vector, TensorProto.FLOAT, style_shape)
     graph = helper.make_graph(g.nodes, kind, [image, style], [result], g.constants)
     opsets = [helper.make_opsetid("", OPSET)]

@@ -42,7 +42,7 @@ def clamp_towards_range(x: Tensor) -> Tensor:
 
     A tanh or a plain clamp gives a saturated pixel no gradient, and dead black patches remain.
     """
-    return _ClampTowardsRange.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    return _ClampTowardsRange.apply(x)  # type: ignore[no-any-return]
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +145,7 @@ class TransformNetwork(nn.Module):
         return self._paint(image, frozen, affine)
 
     def _paint(self, image: Tensor, style: Tensor, normalise: Normalisation) -> Tensor:
-        pieces = iter(style.split([c for c in self.channels for _ in range(2)], dim=1))
+        pieces = iter(torch.split(style, [c for c in self.channels for _ in range(2)], dim=1))
 
         def norm(x: Tensor) -> Tensor:
             return normalise(x, next(pieces), next(pieces))
@@ -154,7 +154,8 @@ class TransformNetwork(nn.Module):
         x = F.pad(image - 0.5, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
         for convolution in self.encoder:
             x = F.relu(norm(convolution(x)))
-        for first, second in self.residual:  # type: ignore[misc]
+        for block in self.residual:
+            first, second = block.children()
             x = x + norm(second(F.relu(norm(first(x)))))
         for convolution in self.decoder:
             x = F.relu(norm(convolution(F.interpolate(x, scale_factor=2.0, mode="nearest"))))

@@ -49,9 +49,7 @@ class Recipe(BaseModel):
     residual_blocks: int = Field(default=5, ge=1, le=16)
     loss_network: str = "vgg19"
     content_layers: dict[str, Weight] = {"relu4_1": 1.0}
-    style_layers: dict[str, Weight] = {
-        f"relu{block}_1": 1.0 for block in range(1, 6)
-    }
+    style_layers: dict[str, Weight] = {f"relu{block}_1": 1.0 for block in range(1, 6)}
     content_weight: Weight = 1.0
     style_weight: Weight = 10.0
     variation_weight: Weight = 0.2

@@ -104,11 +104,14 @@ def start(recipe: Recipe, device: torch.device) -> Run:
     torch.manual_seed(recipe.seed)
     gallery = Gallery(
         TransformNetwork(recipe.width, recipe.residual_blocks), len(recipe.styles)
-    ).to(device, memory_format=torch.channels_last)
+    ).to(device)
+    gallery = gallery.to(memory_format=torch.channels_last)
     rates = [recipe.learning_rate, recipe.style_learning_rate]
-    optimizer = torch.optim.Adam(
-        [{"params": gallery.network.parameters()}, {"params": [gallery.styles]}]
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": gallery.network.parameters()},
+        {"params": [gallery.styles]},
+    ]
+    optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         rates,
@@ -263,7 +266,7 @@ def perceptual_loss(recipe: Recipe, paintings: Path, device: torch.device) -> Pe
     loss_network = load_loss_network(recipe.loss_network)
     targets = [load_painting(paintings / s.painting, recipe.painting_size) for s in recipe.styles]
     loss = PerceptualLoss(loss_network, targets, recipe.content_layers, recipe.style_layers)
-    return loss.to(device, memory_format=torch.channels_last)
+    return loss.to(device).to(memory_format=torch.channels_last)
 
 
 def pick_device(name: str) -> torch.device:
@@ -315,15 +318,23 @@ def main(arguments: list[str] | None = None) -> int:
             run.resume(folder / CHECKPOINT)
         with process_group(device):
             fit(
-                run, loss, photos, folder, sheet_crops(photos),
-                workers=options.workers, compiled=options.compile, sheet_every=options.sheet_every,
+                run,
+                loss,
+                photos,
+                folder,
+                sheet_crops(photos),
+                workers=options.workers,
+                compiled=options.compile,
+                sheet_every=options.sheet_every,
             )
     except (RecipeError, DataError, LossNetworkError, CollapseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f"{folder / CHECKPOINT}: {run.step} steps in {run.seconds:.0f} s on {device_name(device)}")
+    print(
+        f"{folder / CHECKPOINT}: {run.step} steps in {run.seconds:.0f} s on {device_name(device)}"
+    )
     return 0
 
 
