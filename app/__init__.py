@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from app.stylizer import Stylizer, stylize
 
-__all__ = ["Stylizer", "stylize"]
+__all__ = ["Stylizer", "__version__", "stylize"]
+
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

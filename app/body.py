@@ -55,11 +55,20 @@ async def _read(request: Request, limit: int) -> bytes:
     return bytes(content)
 
 
+class _Parser(MultiPartParser):
+    ended = False  # whether the last boundary has come
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
 async def _parse(request: Request, content: bytes) -> Body:
     async def stream() -> AsyncIterator[bytes]:
         yield content
+        if not parser.ended:  # the parser itself would quietly leave out the last part
+            raise MultiPartException("the form ends too early")
 
-    parser = MultiPartParser(
+    parser = _Parser(
         request.headers,
         stream(),  # type: ignore[arg-type]
         max_files=2,
@@ -71,8 +80,8 @@ async def _parse(request: Request, content: bytes) -> Body:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, AssertionError) as error:
         raise MalformedBody(
-            f"the form cannot be parsed; beside the file it may have {MAX_FIELDS} fields "
-            f"of {MAX_FIELD_BYTES} bytes"
+            "the form cannot be parsed or ends too early; beside the file it may have "
+            f"{MAX_FIELDS} fields of {MAX_FIELD_BYTES} bytes"
         ) from error
     try:
         images = form.getlist(IMAGE_FIELD)

@@ -10,6 +10,7 @@ previews/<id>.jpg           the sample photograph in that style
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ from app.errors import ModelFolderError
 CARD = "network.json"
 WEIGHTS = "weights.safetensors"
 
-StyleId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+STYLE_ID = r"^[a-z0-9][a-z0-9_]{0,63}$"
+StyleId = Annotated[str, StringConstraints(pattern=STYLE_ID)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Vector = NDArray[np.float32]
 
@@ -124,20 +126,22 @@ def read_folder(path: Path) -> ModelFolder:
 
 def read_style(path: Path, dimension: int) -> Style:
     """Read one style file. Raises ModelFolderError naming the file."""
+    _check_id(path, path.stem)
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
+            tensor = file.get_slice("style")
+            dtype, shape = tensor.get_dtype(), tensor.get_shape()
+            if dtype != "F32" or shape != [dimension]:  # numpy cannot even hold some types
+                raise ModelFolderError(
+                    f"{path}: the style is {dtype} {shape}, the network takes F32 [{dimension}]"
+                )
             vector = file.get_tensor("style")
         card = StyleCard.model_validate(
             {key: json.loads(value) for key, value in metadata.items() if key != "format"}
         )
     except (OSError, SafetensorError, ValidationError, ValueError) as error:
         raise ModelFolderError(f"{path}: not a style file: {error}") from error
-    if vector.shape != (dimension,) or vector.dtype != np.float32:
-        raise ModelFolderError(
-            f"{path}: the style is {vector.dtype} {list(vector.shape)}, "
-            f"the network takes float32 [{dimension}]"
-        )
     if not np.isfinite(vector).all():
         raise ModelFolderError(f"{path}: the style holds values that are not finite")
     preview = path.parent.parent / "previews" / f"{path.stem}.jpg"
@@ -145,8 +149,12 @@ def read_style(path: Path, dimension: int) -> Style:
 
 
 def write_style(folder: Path, style_id: str, vector: Vector, card: StyleCard) -> Path:
-    """Write styles/<id>.safetensors by renaming into place; returns its path."""
+    """Write styles/<id>.safetensors by renaming into place; returns its path.
+
+    Raises ModelFolderError if the id is not one.
+    """
     path = folder / "styles" / f"{style_id}.safetensors"
+    _check_id(path, style_id)
     metadata = {key: json.dumps(value) for key, value in card.model_dump().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -163,10 +171,17 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def write_graph(folder: Path, file: str, content: bytes) -> GraphFile:
-    """Write a graph and return its entry for the card."""
+    """Write a graph by renaming into place; returns its entry for the card."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / file).write_bytes(content)
+    partial = folder / (file + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, folder / file)
     return GraphFile(file=file, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _check_id(path: Path, style_id: str) -> None:
+    if not re.fullmatch(STYLE_ID, style_id):
+        raise ModelFolderError(f"{path}: {style_id!r} is not a style id ({STYLE_ID})")
 
 
 def _read(path: Path) -> bytes:

@@ -9,9 +9,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from app.errors import BrokenImage, ImageTooLarge, ImageTooSmall, PasticheError, UnsupportedImage
+from app.errors import (
+    BadOption,
+    BrokenImage,
+    ImageTooLarge,
+    ImageTooSmall,
+    PasticheError,
+    UnsupportedImage,
+)
 
 Format = Literal["jpeg", "png", "webp"]
 Pixels = NDArray[np.uint8]
@@ -20,8 +27,18 @@ FORMATS: tuple[Format, ...] = ("jpeg", "png", "webp")
 MEDIA_TYPES: dict[Format, str] = {f: f"image/{f}" for f in FORMATS}
 SUFFIXES: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 MIN_SIDE = 16  # pixels; what the graphs take
-_PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "MPO")  # MPO: a JPEG with further pictures behind it
+MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}  # to encode
+_PILLOW_FORMATS = ("JPEG", "PNG", "WEBP")  # "JPEG" opens MPO too: further pictures behind it
 _SRGB = ImageCms.createProfile("sRGB")
+_UNDO = {  # of each EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -96,17 +113,20 @@ def decode(content: bytes, max_pixels: int) -> Picture:
 
 def from_pillow(image: Image.Image, format: Format = "png") -> Picture:
     """The pixels of any Pillow image, upright, in sRGB."""
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     has_alpha = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion would clip them
+        profile = image.info.get("icc_profile")
         grey = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((grey.clip(0, 65535) + 128) // 257).astype(np.uint8))
+        image.info["icc_profile"] = profile
         has_alpha = False
     if image.mode == "P" or has_alpha:
         rgba = image.convert("RGBA")
-        rgba.info["icc_profile"] = image.info.get("icc_profile")
         alpha = np.asarray(rgba.getchannel("A"))
-        rgb = np.asarray(_to_srgb(_rgb_of(rgba)))
+        # Grey stays grey until its profile is applied.
+        opaque = image.convert("L") if image.mode in ("L", "LA") else rgba.convert("RGB")
+        rgb = np.asarray(_to_srgb(opaque))
         if alpha.min() < 255:
             return Picture(_hide(rgb, alpha), alpha, format)
         return Picture(rgb, None, format)
@@ -123,8 +143,21 @@ def to_pillow(picture: Picture) -> Image.Image:
     return image
 
 
+def check_format(format: Format, width: int, height: int) -> None:
+    """Raise BadOption if this format cannot hold a picture of this size."""
+    if max(width, height) > MAX_SIDES[format]:
+        raise BadOption(
+            f"format: {format} takes at most {MAX_SIDES[format]:,} pixels a side, "
+            f"the image is {width}x{height}"
+        )
+
+
 def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
-    """Encode without metadata; quality 1..100 is for JPEG and WebP; JPEG shows alpha on white."""
+    """Encode without metadata; quality 1..100 is for JPEG and WebP; JPEG shows alpha on white.
+
+    Raises BadOption if the format cannot hold a picture of this size.
+    """
+    check_format(format, *picture.size)
     image = to_pillow(picture)
     out = io.BytesIO()
     if format == "jpeg":
@@ -166,10 +199,13 @@ def _header(image: Image.Image) -> Header:
     return Header(format, image.width, image.height)
 
 
-def _rgb_of(rgba: Image.Image) -> Image.Image:
-    rgb = rgba.convert("RGB")
-    rgb.info["icc_profile"] = rgba.info.get("icc_profile")
-    return rgb
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose writes all of the EXIF anew, and so fails where any of it is odd.
+    try:
+        undo = _UNDO.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return image  # broken EXIF: as if none
+    return image if undo is None else image.transpose(undo)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

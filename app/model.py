@@ -44,17 +44,21 @@ class Network:
         Raises InferenceFailed.
         """
         if images.shape[1] * images.shape[2] > self.tile_pixels:
-            return np.stack([self._paint_tiled(*pair) for pair in zip(images, styles, strict=True)])
+            pairs = zip(images, styles, strict=True)
+            return np.stack([self._paint_tiles(i, self._frozen(i, s)) for i, s in pairs])
         return self._stylize.run(image=images, style=styles)
 
-    def _paint_tiled(self, image: Pixels, style: Vector) -> Pixels:
+    def _frozen(self, image: Pixels, style: Vector) -> Vector:
         # Thumbnail instance norm (arXiv:2103.11784): the statistics of a reduced image, frozen into
         # the style, leave a network that is purely local, so that tiles meet without a seam.
         height, width, _ = image.shape
         shrink = math.sqrt(self.tile_pixels / (height * width))
         small = (max(self.card.min_side, int(side * shrink)) for side in (width, height))
         thumbnail = resize(image, (next(small), next(small)))
-        frozen = self._freeze.run(image=thumbnail[None], style=style[None])
+        return self._freeze.run(image=thumbnail[None], style=style[None])
+
+    def _paint_tiles(self, image: Pixels, frozen: Vector) -> Pixels:
+        height, width, _ = image.shape
         pastiche = np.empty_like(image)
         margin = math.ceil(self.card.tile_margin / STRIDE) * STRIDE
         side = max(STRIDE, (math.isqrt(self.tile_pixels) - 2 * margin) // STRIDE * STRIDE)

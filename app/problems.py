@@ -69,4 +69,6 @@ def _translated(request: Request, error: HTTPException) -> PasticheError:
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "")
         return MethodNotAllowed(f"this path takes {allow or 'another method'}", allow)
+    if error.status_code >= 500:
+        return PasticheError(str(error.detail))
     return RequestError(str(error.detail))

@@ -4,21 +4,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from importlib.metadata import PackageNotFoundError, version
 
 import uvicorn
 from fastapi import FastAPI
 
-from app import problems, routes
+from app import __version__, problems, routes
 from app.access import RequestLog
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
-
-try:
-    VERSION = version("pastiche")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    VERSION = "0+unknown"
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -38,7 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Pastiche",
-        version=VERSION,
+        version=__version__,
         summary="Repaints photographs in the style of paintings.",
         lifespan=lifespan,
     )

@@ -9,7 +9,7 @@ from typing import Literal
 from app.device import pick_device
 from app.errors import DeviceUnavailable, ModelFolderError, NotReady
 from app.gallery import Gallery
-from app.images import decode, encode, read_header
+from app.images import check_format, decode, encode, read_header
 from app.metrics import Metrics
 from app.options import Options, answer_format
 from app.painting import Finish, canvas, canvas_size, check_canvas, finished
@@ -56,6 +56,10 @@ class Service:
             self.status = "unavailable"
             log.error("not ready: %s", error)
             return
+        except Exception:
+            self.status = "unavailable"
+            log.exception("not ready")
+            return
         self.status = "ready"
         log.info(
             "ready after %.1f s on %s: %d styles of %s",
@@ -81,6 +85,8 @@ class Service:
         header = read_header(content, settings.max_pixels)
         width, height = canvas_size(header.width, header.height, options.size)
         check_canvas(width, height, settings.max_pixels)
+        format = answer_format(options, accept, header.format)
+        check_format(format, header.width, header.height)
         finish = Finish(options.strength, options.size, options.preserve_colors)
         with self.scheduler.admit(max(header.pixels, width * height)):
             began = time.perf_counter()
@@ -89,7 +95,6 @@ class Service:
             decoded = time.perf_counter()
             painted = await self.scheduler.paint(brush, pixels)
             waited = time.perf_counter()
-            format = answer_format(options, accept, header.format)
             quality = options.quality or settings.jpeg_quality
             answer = await asyncio.to_thread(
                 lambda: encode(finished(picture, painted.pixels, finish), format, quality)

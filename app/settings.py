@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     )
     device: DeviceName = Field(
         default="auto",
-        description="auto takes the first of cuda, openvino, cpu that works; a named one is required",
+        description="auto takes the first of cuda, openvino, cpu that works; a name is a must",
     )
     threads: int = Field(
         default=0, ge=0, description="threads of an inference on a CPU; 0 is one for each core"

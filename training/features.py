@@ -70,7 +70,7 @@ class LossNetwork(nn.Module):
 
     def _convolve(self, x: Tensor, name: str) -> Tensor:
         weight = getattr(self, f"{name}_weight", None)
-        return x if weight is None else F.conv2d(x, weight, getattr(self, f"{name}_bias"))
+        return x if weight is None else F.conv2d(x, weight, getattr(self, f"{name}_bias", None))
 
 
 def load_loss_network(source: str) -> LossNetwork:

@@ -88,10 +88,11 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.network = network
         self.content = ContentLoss(content_layers)
-        with torch.no_grad():
-            features = [network(painting, list(style_layers)) for painting in paintings]
-        self.style = StyleLoss(style_layers, features)
         self.layers = sorted({*content_layers, *style_layers})
+        with torch.no_grad():
+            # All layers, so that one that the network lacks is told here and not in the first step.
+            features = [network(painting, self.layers) for painting in paintings]
+        self.style = StyleLoss(style_layers, features)
 
     def forward(
         self, pastiche: Tensor, photo: Tensor, style_index: Tensor

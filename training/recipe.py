@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from app.card import StyleId
 
@@ -35,11 +42,18 @@ class Phase(BaseModel):
     batch: int = Field(default=4, ge=1)
 
 
+def _some_weight(weights: dict[str, float]) -> dict[str, float]:
+    if not any(weights.values()):
+        raise ValueError("at least one layer must have a weight above 0")
+    return weights
+
+
 Weight = Annotated[float, Field(ge=0)]
+LayerWeights = Annotated[dict[str, Weight], AfterValidator(_some_weight)]
 
 
 class Recipe(BaseModel):
-    """One fit. The defaults are those that the bundled gallery was fitted with."""
+    """One fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -48,8 +62,8 @@ class Recipe(BaseModel):
     width: int = Field(default=32, ge=4, le=128)
     residual_blocks: int = Field(default=5, ge=1, le=16)
     loss_network: str = "vgg19"
-    content_layers: dict[str, Weight] = {"relu4_1": 1.0}
-    style_layers: dict[str, Weight] = {f"relu{block}_1": 1.0 for block in range(1, 6)}
+    content_layers: LayerWeights = {"relu4_1": 1.0}
+    style_layers: LayerWeights = {f"relu{block}_1": 1.0 for block in range(1, 6)}
     content_weight: Weight = 1.0
     style_weight: Weight = 10.0
     variation_weight: Weight = 0.2
@@ -87,7 +101,7 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises RecipeError.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text())
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

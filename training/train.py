@@ -8,6 +8,7 @@ Running the same command again resumes from the checkpoint in the run's folder.
 
 import argparse
 import contextlib
+import math
 import os
 import pickle
 import platform
@@ -26,6 +27,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from app.errors import DeviceUnavailable
 from training.data import Batch, Batches, DataError, find_photos, load_image, load_painting
 from training.features import LossNetworkError, load_loss_network
 from training.losses import PerceptualLoss, total_variation
@@ -87,9 +89,14 @@ class Run:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint file, on the CPU. Raises RecipeError if it cannot be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise RecipeError(f"cannot read the checkpoint {path}: {error}") from error
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RecipeError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RecipeError(f"{path} is not the checkpoint of a fit, or is damaged") from error
+    if not isinstance(state, dict) or not {"recipe", "gallery", "step"} <= state.keys():
+        raise RecipeError(f"{path} is not the checkpoint of a fit")
+    return state
 
 
 def device_name(device: torch.device) -> str:
@@ -128,10 +135,15 @@ class Flatness:
     def __init__(self) -> None:
         self.streak = 0
 
-    def watch(self, photos: Tensor, pastiche: Tensor, loss: float) -> None:
-        """Raise CollapseError after a streak of flat batches, or at once if the loss is NaN."""
-        if loss != loss:
-            raise CollapseError("the loss is NaN: lower learning_rate or clip_norm in the recipe")
+    def watch(self, photos: Tensor, pastiche: Tensor, loss: float, norm: float) -> None:
+        """Raise CollapseError after a streak of flat batches, or at once if the loss is NaN.
+
+        norm: of the gradient, which can be lost a step earlier.
+        """
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise CollapseError(
+                "the loss or its gradient is NaN: lower learning_rate or clip_norm in the recipe"
+            )
         share = (total_variation(pastiche) / total_variation(photos).clamp_min(1e-6)).median()
         self.streak = self.streak + 1 if share < FLAT_SHARE else 0
         if self.streak >= FLAT_STEPS:
@@ -185,10 +197,13 @@ def fit(
             total = sum(w * term for w, term in zip(weights, terms, strict=True))
             run.optimizer.zero_grad()
             total.backward()
+            total, terms = total.detach(), [term.detach() for term in terms]
             norm = nn.utils.clip_grad_norm_(run.gallery.parameters(), recipe.clip_norm)
+            # Before the step, so that no checkpoint holds NaN; and as this waits for the GPU, it
+            # is where Ctrl-C strikes: weights and step number must still agree.
+            flatness.watch(photo, pastiche.detach(), float(total), float(norm))
             run.optimizer.step()
             run.schedule.step()
-            flatness.watch(photo, pastiche.detach(), float(total))
             run.step += 1
             elapsed = time.perf_counter() - began
             run.seconds += elapsed
@@ -249,16 +264,26 @@ def preview_sheet(gallery: Gallery, photos: list[Tensor]) -> Image.Image:
 
 
 def sheet_crops(photos: list[Path], side: int = 256) -> list[Tensor]:
-    """The middle squares of a few photos spread over the list, float32 [1, 3, side, side]."""
+    """The middle squares of a few photos spread over the list, float32 [1, 3, side, side].
+
+    Raises DataError if not one photo can be read.
+    """
+    stride = max(1, len(photos) // SHEET_PHOTOS)
     crops: list[Tensor] = []
-    for photo in photos[:: max(1, len(photos) // SHEET_PHOTOS)]:
+    unreadable: list[str] = []
+    for photo in (p for first in range(stride) for p in photos[first::stride]):
         try:
             image = load_image(photo, side)
-        except DataError:
+        except DataError as error:
+            unreadable.append(str(error))
             continue
         top, left = (image.shape[2] - side) // 2, (image.shape[3] - side) // 2
         crops.append(image[..., top : top + side, left : left + side])
-    return crops[:SHEET_PHOTOS]
+        if len(crops) == SHEET_PHOTOS:
+            break
+    if not crops:
+        raise DataError(f"none of the {len(photos)} photos can be read; {unreadable[-1]}")
+    return crops
 
 
 def perceptual_loss(recipe: Recipe, paintings: Path, device: torch.device) -> PerceptualLoss:
@@ -270,10 +295,15 @@ def perceptual_loss(recipe: Recipe, paintings: Path, device: torch.device) -> Pe
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one; in a torchrun process, its own GPU."""
+    """`auto` is CUDA where there is one; in a torchrun process, its own GPU.
+
+    Raises DeviceUnavailable.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceUnavailable("PyTorch finds no CUDA device; name --device cpu")
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(name)
     return torch.device(name)
@@ -302,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="the run's folder (runs/NAME)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--compile", action="store_true", help="torch.compile; about twice as fast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: slow to start, then faster")
     parser.add_argument("--workers", type=int, default=2, help="processes that read photos")
     parser.add_argument("--sheet-every", type=int, default=250, help="steps between checkpoints")
     options = parser.parse_args(arguments)
@@ -327,7 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
                 compiled=options.compile,
                 sheet_every=options.sheet_every,
             )
-    except (RecipeError, DataError, LossNetworkError, CollapseError) as error:
+    except (RecipeError, DataError, LossNetworkError, CollapseError, DeviceUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,0 +1,188 @@
+import asyncio
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from app.body import MAX_FIELD_BYTES, MAX_FIELDS, Body, read_body
+from app.errors import (
+    BadOption,
+    BodyTooLarge,
+    MalformedBody,
+    MissingImage,
+    PasticheError,
+    UnsupportedImage,
+)
+
+IMAGE = bytes(range(256)) * 20
+Part = tuple[str, tuple[str | None, bytes]]  # of a form: its name, its file's name, its content
+
+
+def read(chunks: Iterable[bytes], type: str, limit: int = 10_000, length: str = "") -> Body:
+    """What read_body makes of a request that arrives in these chunks."""
+    headers = {"content-type": type, "content-length": length}
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items() if value]
+    arriving = iter(chunks)
+
+    async def receive() -> Message:
+        chunk = next(arriving, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+    request = Request({"type": "http", "method": "POST", "headers": pairs}, receive)
+    return asyncio.run(read_body(request, limit))
+
+
+def read_form(*parts: Part, limit: int = 20_000) -> Body:
+    request = httpx2.Request("POST", "http://test/", files=parts)
+    return read([request.read()], request.headers["Content-Type"], limit)
+
+
+def file(name: str = "image", content: bytes = IMAGE) -> Part:
+    return name, ("cat.jpg", content)
+
+
+def field(name: str, value: str = "") -> Part:
+    return name, (None, value.encode())
+
+
+def test_a_form_gives_the_file_and_the_fields() -> None:
+    body = read_form(field("style", "warm:1,cold:2"), file(), field("title", "Käse"))
+    assert body == Body(IMAGE, (("style", "warm:1,cold:2"), ("title", "Käse")))
+
+
+def test_a_field_given_twice_is_kept_twice() -> None:
+    body = read_form(file(), field("style", "a"), field("style", "b"))
+    assert body.fields == (("style", "a"), ("style", "b"))
+
+
+@pytest.mark.parametrize("type", ["image/jpeg", "image/x-anything", "IMAGE/PNG; a=b"])
+def test_a_raw_body_is_the_image(type: str) -> None:
+    assert read([IMAGE[:99], b"", IMAGE[99:]], type) == Body(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "says"),
+    [
+        ([], MissingImage, "no file field `image`"),
+        ([file("photo")], MissingImage, "no file field `image`"),
+        ([field("image", "cat.jpg")], MissingImage, "no file field `image`"),
+        ([file(content=b"")], MissingImage, "is empty"),
+        ([file(), file()], BadOption, "image: given more than once"),
+        ([file(), field("image", "cat.jpg")], BadOption, "image: given more than once"),
+        ([file(), file("mask")], BadOption, "mask: no such file field; there is `image`"),
+        ([file(), file("m" * 99)], BadOption, r"^m{32}: no such file field"),
+        ([file(), file(), file()], MalformedBody, "cannot be parsed"),
+    ],
+)
+def test_a_form_must_have_one_image_and_no_other_file(
+    parts: list[Part], error: type[PasticheError], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        read_form(*parts, field("style", "warm"))
+
+
+def test_an_empty_raw_body_is_a_missing_image() -> None:
+    with pytest.raises(MissingImage, match="empty"):
+        read([], "image/png")
+
+
+@pytest.mark.parametrize(
+    "type",
+    [
+        "",
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/mixed; boundary=x",
+        "text/plain" * 999,
+    ],
+)
+def test_a_body_of_another_type_is_refused_with_what_is_taken(type: str) -> None:
+    with pytest.raises(UnsupportedImage, match=r"multipart/form-data.*image/\*") as caught:
+        read([IMAGE], type)
+    assert len(str(caught.value)) < 250
+
+
+def endless(taken: list[int]) -> Iterator[bytes]:
+    while True:
+        taken.append(1000)
+        yield bytes(1000)
+
+
+def test_a_body_that_states_too_great_a_length_is_not_even_read() -> None:
+    taken: list[int] = []
+    with pytest.raises(BodyTooLarge, match="10,000 bytes"):
+        read(endless(taken), "image/png", length="10001")
+    assert not taken
+
+
+@pytest.mark.parametrize("type", ["image/png", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("length", ["", "5", "-1"])
+def test_a_body_without_an_honest_length_is_read_no_further_than_the_limit(
+    type: str, length: str
+) -> None:
+    taken: list[int] = []
+    with pytest.raises(BodyTooLarge):
+        read(endless(taken), type, length=length)
+    assert sum(taken) == 11_000
+
+
+def test_a_body_as_large_as_the_limit_is_taken() -> None:
+    assert read([IMAGE], "image/png", len(IMAGE), str(len(IMAGE))).image == IMAGE
+    with pytest.raises(BodyTooLarge):
+        read([IMAGE], "image/png", len(IMAGE) - 1)
+
+
+def test_a_form_has_bounds_on_its_fields() -> None:
+    most = [field(f"f{i}") for i in range(MAX_FIELDS)]
+    assert len(read_form(file(), *most).fields) == MAX_FIELDS
+    long = "x" * MAX_FIELD_BYTES
+    assert read_form(file(), field("a", long)).fields == (("a", long),)
+    for fields in ([*most, field("more")], [field("a", long + "x")]):
+        with pytest.raises(MalformedBody, match="16 fields of 4096 bytes"):
+            read_form(file(), *fields)
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc\r\n'
+
+
+@pytest.mark.parametrize(
+    ("type", "content"),
+    [
+        ("multipart/form-data", PART + b"--x--\r\n"),
+        ("multipart/form-data; boundary=", PART + b"--x--\r\n"),
+        ("multipart/form-data; boundary=y", PART + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"no form at all"),
+        ("multipart/form-data; boundary=x", PART.replace(b'name="image"; ', b"") + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", PART.replace(b"Content-Disposition: ", b"\0: ")),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\nno header\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x; charset=a\0b", PART + b"--x--\r\n"),
+        (f"multipart/form-data; boundary={'x' * 5000}", PART + b"--x--\r\n"),
+    ],
+)
+def test_a_malformed_form_is_told_as_such(type: str, content: bytes) -> None:
+    with pytest.raises(MalformedBody, match="cannot be parsed"):
+        read([content], type)
+
+
+FIELD = b'--x\r\nContent-Disposition: form-data; name="strength"\r\n\r\n0.5\r\n'
+
+
+@pytest.mark.parametrize("content", [b"", PART[:70], PART, PART + FIELD[:-8], PART + FIELD])
+def test_a_form_that_ends_too_early_is_refused_not_taken_in_part(content: bytes) -> None:
+    with pytest.raises(MalformedBody, match="ends too early"):
+        read([content], "multipart/form-data; boundary=x")
+
+
+@pytest.mark.parametrize("end", [b"--x--", b"--x--\r\n", b"--x--\r\nan epilogue"])
+def test_a_form_may_end_as_forms_do(end: bytes) -> None:
+    body = read([PART + FIELD + end], "multipart/form-data; boundary=x")
+    assert body == Body(b"abc", (("strength", "0.5"),))
+
+
+def test_a_large_image_in_a_form_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/there/is/no/such/folder")
+    image = IMAGE * 500  # more than the parser keeps in memory unless told to
+    assert read_form(file(content=image), limit=3_000_000).image == image

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.cli import main
+
+
+@pytest.fixture
+def photos(tmp_path: Path, photo: Image.Image) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    photo.save(folder / "cat.jpg")
+    photo.rotate(90, expand=True).save(folder / "trip" / "cat.png")
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def stylize(models: Path, *arguments: object) -> int:
+    common = ["--models", str(models), "--device", "cpu", "--style", "warm"]
+    return main(["stylize", *map(str, arguments), *common])
+
+
+def test_a_file_is_painted_to_the_named_file(models: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.webp"
+    assert stylize(models, photos / "cat.jpg", "-o", out) == 0
+    with Image.open(out) as painted:
+        assert (painted.format, painted.size) == ("WEBP", (120, 80))
+
+
+def test_a_folder_keeps_its_shape_and_other_files_are_left(
+    models: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert stylize(models, photos, "-o", out, "--format", "png") == 0
+    written = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    assert written == ["cat.png", "trip/cat.png"]
+    with Image.open(out / "trip" / "cat.png") as painted:
+        assert painted.size == (80, 120)
+    assert "2/2" in capsys.readouterr().err  # the progress bar
+
+
+def test_options_reach_the_picture(models: Path, photos: Path, tmp_path: Path) -> None:
+    assert stylize(models, photos / "cat.jpg", "-o", tmp_path / "a.png", "--strength", "0") == 0
+    with Image.open(tmp_path / "a.png") as painted, Image.open(photos / "cat.jpg") as photo:
+        assert np.array_equal(np.asarray(painted), np.asarray(photo))
+
+
+def test_a_broken_photo_is_named_and_the_others_are_painted(
+    models: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"not a jpeg")
+    out = tmp_path / "out"
+    assert stylize(models, photos, "-o", out) == 1
+    assert len(list(out.rglob("cat.*"))) == 2
+    errors = capsys.readouterr().err
+    assert "broken.jpg" in errors
+    assert "1 of 3 photos failed" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing.jpg", "-o", "out"], "missing.jpg: no such file"),
+        (["cat.jpg", "-o", "out.gif"], "must end in one of"),
+        (["cat.jpg", "-o", "out.png", "--strength", "2"], "strength"),
+        (["cat.jpg", "-o", "out.png", "--style", "nope"], "there are cold, plain, warm"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(
+    models: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(photos)
+    style = [] if "--style" in arguments else ["--style", "warm"]
+    assert main(["stylize", *arguments, *style, "--models", str(models), "--device", "cpu"]) == 1
+    errors = capsys.readouterr().err
+    assert says in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_an_empty_folder_is_a_clear_error(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize(models, tmp_path, "-o", tmp_path / "out") == 1
+    assert "no photos found" in capsys.readouterr().err
+
+
+def test_the_styles_are_listed(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["styles", "--models", str(models), "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["cold", "plain", "warm"]
+
+
+def test_wrong_usage_exits_with_2() -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["stylize"])
+    assert stopped.value.code == 2

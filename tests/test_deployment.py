@@ -1,0 +1,337 @@
+"""The container files, as far as they can be checked without a container engine."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from app.problems import MEDIA_TYPE, Problem
+from app.settings import Settings
+from tests.test_documentation import CODES
+
+ROOT = Path(__file__).resolve().parent.parent
+NGINX = shutil.which("nginx") or (shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"))
+DEVICES = ("cpu", "gpu")
+
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's, as (name, arguments), continued lines joined."""
+    lines = (line for line in read("Dockerfile").splitlines() if not line.startswith("#"))
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    pairs = (line.partition(" ") for line in joined.splitlines() if line.strip())
+    return [(name, arguments.strip()) for name, _, arguments in pairs]
+
+
+def given(name: str) -> list[str]:
+    return [arguments for n, arguments in instructions() if n == name]
+
+
+def test_the_image_is_built_in_stages_for_a_cpu_or_a_gpu() -> None:
+    stages = [line.split(" AS ")[1] for line in given("FROM") if " AS " in line]
+    last = given("FROM")[-1]
+    for device in DEVICES:
+        assert last.replace("${DEVICE}", device) in stages
+    assert "DEVICE=cpu" in given("ARG")
+
+
+def test_the_image_has_no_torch_and_no_training() -> None:
+    copied = " ".join(given("COPY"))
+    assert "training" not in copied
+    for device in DEVICES:
+        names = re.findall(
+            r"^([A-Za-z0-9_.-]+)==", read(f"requirements/{device}.txt"), re.MULTILINE
+        )
+        assert "onnxruntime" in " ".join(names)
+        assert not {"torch", "torchvision", "onnx", "tensorboard"} & set(names)
+
+
+def test_the_image_takes_only_locked_requirements() -> None:
+    assert "--require-hashes" in read("Dockerfile")
+    for device in DEVICES:
+        lock = re.sub(r"\\\n\s*", "", read(f"requirements/{device}.txt"))
+        packages = [line for line in lock.splitlines() if re.match(r"[A-Za-z0-9]", line)]
+        assert packages
+        assert [line for line in packages if "--hash=sha256:" not in line] == []
+
+
+def test_the_image_runs_as_a_numbered_user_who_is_not_root() -> None:
+    users = given("USER")
+    assert users
+    for user in users:
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+
+
+def test_the_server_is_the_images_first_process_and_listens_on_all_addresses() -> None:
+    entry = json.loads(given("ENTRYPOINT")[-1]) + json.loads(given("CMD")[-1])
+    assert entry == ["python", "-m", "app.cli", "serve"]
+    environment = " ".join(given("ENV"))
+    assert "PASTICHE_HOST=0.0.0.0" in environment
+    assert set(re.findall(r"PASTICHE_(\w+)=", environment)) <= {
+        name.upper() for name in Settings.model_fields
+    }
+
+
+def test_everything_that_is_copied_is_let_through_to_the_build() -> None:
+    let_through = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
+    sources = {
+        source.replace("${DEVICE}", device)
+        for line in given("COPY")
+        if not line.startswith("--from")
+        for source in line.split()[:-1]
+        for device in DEVICES
+    }
+    assert sources == let_through
+    assert all((ROOT / source).exists() for source in sources)
+
+
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """A server on a free port that answers every GET with the status; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path in ("/healthz", "/readyz") else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def health_checks() -> list[str]:
+    """The Python of the image's health check and of the composition's."""
+    image = json.loads(given("HEALTHCHECK")[0].partition("CMD ")[2])
+    composed = re.findall(r'^ +- "(import .+)"$', read("docker-compose.yml"), re.MULTILINE)
+    assert image[:2] == ["python", "-c"]
+    assert len(composed) == 1
+    return [image[2], composed[0]]
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_health_checks_tell_a_healthy_server_from_another(status: int, healthy: bool) -> None:
+    for code in health_checks():
+        with answering(status) as port:
+            environment = {
+                **os.environ,
+                "PASTICHE_PORT": str(port),
+                "http_proxy": "http://127.0.0.1:1",  # must not matter
+            }
+            done = subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, timeout=30
+            )
+        assert (done.returncode == 0) is healthy
+
+
+def block(name: str) -> str:
+    """The lines of docker-compose.yml that are indented below `name:`."""
+    lines = iter(read("docker-compose.yml").splitlines())
+    start = next(line for line in lines if re.match(rf" *{re.escape(name)}:( &\w+)?$", line))
+    depth = len(start) - len(start.lstrip())
+    inside: list[str] = []
+    for line in lines:
+        if line.strip() and len(line) - len(line.lstrip()) <= depth:
+            break
+        inside.append(line)
+    return "\n".join(inside)
+
+
+def test_every_service_is_hardened() -> None:
+    hardening = block("x-hardening")
+    for setting in (
+        "restart: unless-stopped",
+        "read_only: true",
+        "cap_drop: [ALL]",
+        'security_opt: ["no-new-privileges:true"]',
+    ):
+        assert setting in hardening
+    assert "<<: *hardening" in block("x-replica")
+    assert "<<: *hardening" in block("gateway")
+    assert "<<: *replica" in block("pastiche")
+    assert "<<: *replica" in block("pastiche-gpu")
+    for service in ("x-replica", "gateway"):
+        assert re.search(r'tmpfs: \["/tmp:', block(service))
+        assert re.search(r"mem_limit: \d+g", block(service))
+        assert "healthcheck:" in block(service)
+
+
+def test_replicas_are_given_longer_to_stop_than_they_take() -> None:
+    drain = re.search(r'PASTICHE_DRAIN_SECONDS: "(\d+)"', block("x-replica"))
+    grace = re.search(r"stop_grace_period: (\d+)s", block("x-replica"))
+    assert drain
+    assert grace
+    assert int(drain[1]) < int(grace[1])
+
+
+def test_the_gpu_is_reserved_in_a_profile_of_its_own() -> None:
+    service = block("pastiche-gpu")
+    assert "profiles: [gpu]" in service
+    assert "DEVICE: gpu" in service
+    assert "driver: nvidia" in service
+    assert "capabilities: [gpu]" in service
+    assert "aliases: [pastiche]" in service
+    assert "profiles" not in block("pastiche")
+
+
+def test_the_gateways_image_is_unprivileged_and_of_one_version() -> None:
+    assert re.search(r"image: nginxinc/nginx-unprivileged:\d+\.\d+\.\d+-alpine$", read_gateway())
+
+
+def read_gateway() -> str:
+    return next(line for line in block("gateway").splitlines() if "image:" in line)
+
+
+def test_the_composition_is_yaml() -> None:
+    yaml = pytest.importorskip("yaml", reason="no YAML library is installed here")
+    services = yaml.safe_load(read("docker-compose.yml"))["services"]
+    assert set(services) == {"pastiche", "pastiche-gpu", "gateway"}
+    assert all(service["read_only"] for service in services.values())
+
+
+def test_the_gateway_takes_bodies_as_large_as_the_server_does() -> None:
+    size = re.search(r"client_max_body_size (\d+)m;", read("deploy/nginx.conf"))
+    assert size
+    assert int(size[1]) * 2**20 == Settings.model_fields["max_body_bytes"].default
+
+
+def test_the_gateway_sends_a_refused_request_to_another_replica() -> None:
+    conf = read("deploy/nginx.conf")
+    assert "fail_timeout=1s" in conf
+    assert "proxy_next_upstream error timeout http_503 non_idempotent;" in conf
+    assert "proxy_set_header X-Request-ID $pastiche_request_id;" in conf
+    assert re.search(r"^\s+keepalive \d+;", conf, re.MULTILINE)
+    assert 'proxy_set_header Connection "";' in conf
+
+
+def test_the_gateways_own_errors_are_problem_documents() -> None:
+    conf = read("deploy/nginx.conf")
+    answers = re.findall(r"return (\d+) '(.+)';", conf)
+    assert {int(status) for status, _ in answers} == {404, 413, 500, 503, 504}
+    for status, body in answers:
+        problem = Problem.model_validate_json(body)
+        assert problem.status == int(status)
+        assert problem.type == f"urn:pastiche:{problem.code}"
+        assert CODES.get(problem.code, 504) == problem.status
+    caught = re.findall(r"error_page ([\d ]+?)(?: =\d+)? @", conf)
+    assert set(" ".join(caught).split()) == {"413", "500", "502", "503", "504"}
+    assert conf.count(f"default_type {MEDIA_TYPE};") == len(answers)
+
+
+def local_gateway(folder: Path, port: int, replica: int) -> Path:
+    """deploy/nginx.conf for this machine: on the loopback, everything that it writes in folder."""
+    conf = read("deploy/nginx.conf")
+    for here, there in {
+        "/tmp/": f"{folder}/",
+        "/dev/stderr": f"{folder}/errors.log",
+        "/dev/stdout": f"{folder}/access.log",
+        "listen 8080": f"listen 127.0.0.1:{port}",
+        "server pastiche:8000": f"server 127.0.0.1:{replica}",
+    }.items():
+        assert here in conf
+        conf = conf.replace(here, there)
+    path = folder / "nginx.conf"
+    path.write_text(conf)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def nginx(folder: Path, conf: Path, *arguments: str) -> list[str]:
+    errors = str(folder / "start.log")
+    return [str(NGINX), "-p", str(folder), "-c", str(conf), "-e", errors, *arguments]
+
+
+@needs_nginx
+def test_nginx_takes_the_gateways_configuration(tmp_path: Path) -> None:
+    conf = local_gateway(tmp_path, free_port(), free_port())
+    done = subprocess.run(nginx(tmp_path, conf, "-t"), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
+
+
+@contextmanager
+def gateway(folder: Path, replica: int) -> Iterator[http.client.HTTPConnection]:
+    """A connection to a running nginx before one replica."""
+    port = free_port()
+    conf = local_gateway(folder, port, replica)
+    with subprocess.Popen(nginx(folder, conf, "-g", "daemon off;")) as process:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            for _ in range(200):
+                try:
+                    connection.connect()
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.02)
+            yield connection
+        finally:
+            connection.close()
+            process.terminate()
+            process.wait(timeout=20)
+
+
+@needs_nginx
+def test_without_a_replica_the_gateway_says_when_to_come_back(tmp_path: Path) -> None:
+    with gateway(tmp_path, free_port()) as connection:
+        connection.request("GET", "/readyz", headers={"X-Request-ID": "mine-1"})
+        answer = connection.getresponse()
+        problem = Problem.model_validate_json(answer.read())
+    assert (answer.status, problem.code, problem.request_id) == (503, "not_ready", "mine-1")
+    assert answer.headers["Content-Type"] == MEDIA_TYPE
+    assert answer.headers["X-Request-ID"] == "mine-1"
+    assert answer.headers["Retry-After"] == "1"
+
+
+@needs_nginx
+def test_the_gateway_refuses_too_large_a_body_before_it_is_sent(tmp_path: Path) -> None:
+    with gateway(tmp_path, free_port()) as connection:
+        connection.putrequest("POST", "/stylize")
+        connection.putheader("Content-Length", str(32 * 2**20 + 1))
+        connection.endheaders()
+        answer = connection.getresponse()
+        problem = Problem.model_validate_json(answer.read())
+    assert (answer.status, problem.code) == (413, "body_too_large")
+    assert answer.headers["Content-Type"] == MEDIA_TYPE
+
+
+@needs_nginx
+def test_the_gateway_hands_on_what_the_replica_answers_but_not_its_metrics(tmp_path: Path) -> None:
+    with answering(200) as replica, gateway(tmp_path, replica) as connection:
+        statuses = []
+        for path in ("/healthz", "/nothing", "/metrics"):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            statuses.append((answer.status, answer.headers.get("Content-Type")))
+            answer.read()
+    assert statuses == [(200, None), (404, None), (404, MEDIA_TYPE)]

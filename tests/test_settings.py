@@ -1,0 +1,29 @@
+import pytest
+
+from app.errors import SettingsError
+from app.settings import BUNDLED_MODELS, read_settings
+
+
+def test_the_environment_is_read_and_an_argument_goes_above_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PASTICHE_PORT", "9001")
+    monkeypatch.setenv("PASTICHE_DEVICE", "cpu")
+    settings = read_settings(device="openvino")
+    assert (settings.port, settings.device) == (9001, "openvino")
+
+
+def test_the_default_models_are_the_bundled_ones() -> None:
+    assert read_settings().models == BUNDLED_MODELS
+    assert BUNDLED_MODELS.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("device", "tpu"), ("port", "70000"), ("max_pixels", "0")]
+)
+def test_a_setting_out_of_range_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PASTICHE_{name.upper()}", value)
+    with pytest.raises(SettingsError, match=f"PASTICHE_{name.upper()}"):
+        read_settings()
