@@ -53,7 +53,9 @@ class Session:
         if device.provider == OPENVINO:
             # Else nodes that OpenVINO declines run on the CPU provider, and nobody is told.
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            config = {"INFERENCE_PRECISION_HINT": "bf16" if "b" in device.precision else "f32"}
+            config = {
+                "INFERENCE_PRECISION_HINT": "bf16" if device.precision == "bfloat16" else "f32"
+            }
             if device.threads:
                 config["INFERENCE_NUM_THREADS"] = str(device.threads)
             load_config = json.dumps({"CPU": config})

@@ -114,13 +114,12 @@ def decode(content: bytes, max_pixels: int) -> Picture:
 def from_pillow(image: Image.Image, format: Format = "png") -> Picture:
     """The pixels of any Pillow image, upright, in sRGB."""
     image = _upright(image)
-    has_alpha = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion would clip them
         profile = image.info.get("icc_profile")
         grey = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((grey.clip(0, 65535) + 128) // 257).astype(np.uint8))
         image.info["icc_profile"] = profile
-        has_alpha = False
+    has_alpha = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if image.mode == "P" or has_alpha:
         rgba = image.convert("RGBA")
         alpha = np.asarray(rgba.getchannel("A"))

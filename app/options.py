@@ -72,8 +72,7 @@ def answer_format(options: Options, accept: str, sent: Format) -> Format:
                 return weights[media_range]
         return 0.0
 
-    best = max((sent, *FORMATS), key=weight)  # the first of equals: the format that was sent
-    return best if weight(best) > 0 else sent
+    return max((sent, *FORMATS), key=weight)  # the first of equals: the format that was sent
 
 
 def _accepted(accept: str) -> Iterable[tuple[str, float]]:

@@ -20,11 +20,14 @@ from training.train import CHECKPOINT, start
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A fit that has not gone far, on a loss network that lies somewhere private."""
-    changes = {"loss_network": "/home/somebody/vgg.safetensors"}
-    run = start(make_recipe().model_copy(update=changes), torch.device("cpu"))
-    run.step, run.seconds = 3, 12.6
-    run.save(tmp_path)
+    """A second fit that has not gone far; the loss networks lie somewhere private."""
+    for name in ("older", "vgg"):
+        changes = {"loss_network": f"/home/somebody/{name}.safetensors"}
+        run = start(make_recipe().model_copy(update=changes), torch.device("cpu"))
+        if name == "vgg":
+            run.start_from(tmp_path / CHECKPOINT)
+        run.step, run.seconds = 3, 12.6
+        run.save(tmp_path)
     return tmp_path / CHECKPOINT
 
 
@@ -120,6 +123,9 @@ def test_the_command_writes_a_folder_that_says_how_it_was_fitted(
     fitted = read.card.fitted
     assert (fitted["steps"], fitted["seconds"], fitted["data"]) == (3, 13, "clouds")
     assert fitted["recipe"]["loss_network"] == "vgg.safetensors"
+    (earlier,) = fitted["earlier"]
+    assert earlier["recipe"]["loss_network"] == "older.safetensors"
+    assert (earlier["steps"], earlier["seconds"]) == (3, 13)
     assert fitted["recipe"]["phases"] == [{"steps": 4, "crop": 32, "batch": 2}]
     assert {"device", "torch", "commit", "exported"} <= fitted.keys()
     text = json.dumps(fitted)

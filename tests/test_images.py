@@ -473,6 +473,14 @@ def test_a_truncated_file_is_broken(kind: str, part: float) -> None:
         decode(content, MANY)
 
 
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+def test_a_text_chunk_that_inflates_without_end_is_refused(before: bytes) -> None:
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(5_000_000)))
+    at = WHOLE["png"].index(before) - 4
+    with pytest.raises(BrokenImage):
+        decode(WHOLE["png"][:at] + bomb + WHOLE["png"][at:], MANY)
+
+
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
 def test_an_animation_is_refused(format: str) -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]

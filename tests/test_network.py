@@ -38,6 +38,15 @@ def test_the_pastiche_has_the_size_of_the_photo_and_lies_in_range(
     assert pastiche.max() == 1
 
 
+@torch.no_grad()
+def test_sides_that_4_does_not_divide_are_padded_by_reflection(gallery: Gallery) -> None:
+    photo, style = planes(1, 18, 45), torch.tensor([0])
+    padded = torch.cat([photo, photo[..., -3:-1, :].flip(2)], dim=2)
+    padded = torch.cat([padded, padded[..., -4:-1].flip(3)], dim=3)
+    whole = gallery(padded, style)[..., :18, :45]
+    torch.testing.assert_close(gallery(photo, style), whole, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(("width", "blocks", "dimension"), [(32, 5, 3200), (4, 1, 144)])
 def test_a_style_is_a_scale_and_a_shift_for_every_normalised_channel(
     width: int, blocks: int, dimension: int

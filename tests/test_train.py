@@ -191,14 +191,15 @@ def test_a_stopped_fit_resumes_to_the_same_numbers(
 
     monkeypatch.setattr(owner, name, press_ctrl_c)
     assert train.main(arguments(place)) == 130
-    assert checkpoint(place)["step"] == 3
+    stopped = checkpoint(place)
+    assert stopped["step"] == 3
     assert "holds step 3, run again to resume" in capsys.readouterr().out
     with pytest.raises(AssertionError):  # control: the comparison can tell them apart
-        assert_same(checkpoint(place), checkpoint(place, "whole"))
+        assert_same(stopped, checkpoint(place, "whole"))
 
     assert train.main(arguments(place)) == 0
     assert_same(checkpoint(place), checkpoint(place, "whole"))
-    assert checkpoint(place)["seconds"] > 0
+    assert checkpoint(place)["seconds"] > stopped["seconds"] > 0
 
 
 def test_a_whole_fit_is_left_as_it_is(place: Path) -> None:
@@ -220,6 +221,39 @@ def test_the_checkpoint_of_another_recipe_is_refused(
     assert (place / "run" / CHECKPOINT).read_bytes() == content
 
 
+def test_a_fit_can_start_from_another_and_tells_it(place: Path) -> None:
+    assert train.main(arguments(place)) == 0
+    first = place / "run" / CHECKPOINT
+    run = start(recipe(place, "seed=1"), CPU)
+    run.start_from(first)
+    assert_same(dict(run.gallery.state_dict()), checkpoint(place)["gallery"])
+    assert (run.step, run.seconds, run.optimizer.state) == (0, 0, {})
+
+    another = ["--set=seed=1", f"--start-from={first}"]
+    assert train.main(arguments(place, *another, out="second")) == 0
+    assert train.main(arguments(place, *another, out="second")) == 0  # resumes: told once
+    second = place / "second" / CHECKPOINT
+    assert train.main(arguments(place, "--set=seed=2", f"--start-from={second}", out="third")) == 0
+    earlier = checkpoint(place, "third")["earlier"]
+    assert [(fit["recipe"]["seed"], fit["steps"]) for fit in earlier] == [(0, 6), (1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("width=8", "another width"),
+        ('styles=[{id="wave", painting="0.png", title="Wave"}]', "another styles"),
+    ],
+)
+def test_a_fit_does_not_start_from_another_network(
+    place: Path, capsys: pytest.CaptureFixture[str], override: str, words: str
+) -> None:
+    start(recipe(place), CPU).save(place)
+    options = [f"--set={override}", f"--start-from={place / CHECKPOINT}"]
+    assert train.main(arguments(place, *options)) == 1
+    assert capsys.readouterr().err.endswith(f"was fitted with {words}\n")
+
+
 def test_unreadable_photos_are_named_once_and_counted(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,13 +266,13 @@ def test_unreadable_photos_are_named_once_and_counted(
     assert "2 photos could not be read and were skipped" in lines
 
 
-def test_a_fit_lost_in_nan_is_stopped_without_a_checkpoint(
+def test_a_fit_lost_in_nan_is_stopped_and_its_checkpoint_is_sound(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main(arguments(place, "--set=learning_rate=1e30", "--sheet-every=1")) == 1
     assert "NaN: lower learning_rate" in capsys.readouterr().err.splitlines()[-1]
-    held = (place / "run" / CHECKPOINT).exists() and checkpoint(place)["gallery"].values()
-    assert all(tensor.isfinite().all() for tensor in held or [])
+    assert checkpoint(place)["step"] > 0
+    assert all(tensor.isfinite().all() for tensor in checkpoint(place)["gallery"].values())
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(float("nan"), 1.0), (1.0, float("inf"))])

@@ -165,9 +165,12 @@ def load_gallery(checkpoint: dict[str, Any]) -> tuple[Recipe, Gallery]:
 def provenance(checkpoint: dict[str, Any], recipe: Recipe, data: str) -> dict[str, Any]:
     """How the network was fitted, for the card; paths shortened to file names."""
     settings = recipe.model_dump(exclude={"styles", "name", "width", "residual_blocks"})
-    settings["loss_network"] = Path(recipe.loss_network).name
+    fits = [*checkpoint["earlier"], {"recipe": settings}]
+    for fit in fits:
+        fit["recipe"]["loss_network"] = Path(fit["recipe"]["loss_network"]).name
     return {
         "recipe": settings,
+        "earlier": checkpoint["earlier"],
         "steps": checkpoint["step"],
         "seconds": round(checkpoint["seconds"]),
         "device": checkpoint["device"],

@@ -12,9 +12,10 @@ import math
 import os
 import pickle
 import platform
+import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Run:
     schedule: torch.optim.lr_scheduler.LRScheduler
     step: int = 0
     seconds: float = 0.0  # of fitting, over all sittings
+    earlier: list[dict[str, Any]] = field(default_factory=list)  # fits that this one started from
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint by renaming into place."""
@@ -66,6 +68,7 @@ class Run:
                 "schedule": self.schedule.state_dict(),
                 "step": self.step,
                 "seconds": self.seconds,
+                "earlier": self.earlier,
                 "device": device_name(next(self.gallery.parameters()).device),
                 "torch": str(torch.__version__),
             },
@@ -84,6 +87,22 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.earlier = state["earlier"]
+
+    def start_from(self, path: Path) -> None:
+        """Take network and style vectors from another fit's checkpoint, nothing else.
+
+        Raises RecipeError if its network has another shape or its styles are others.
+        """
+        state = read_checkpoint(path)
+        recipe = Recipe.model_validate(state["recipe"])
+        shape = ("width", "residual_blocks", "styles")
+        if differing := [s for s in shape if getattr(recipe, s) != getattr(self.recipe, s)]:
+            raise RecipeError(f"{path} was fitted with another {', '.join(differing)}")
+        self.gallery.load_state_dict(state["gallery"])
+        settings = recipe.model_dump(exclude={*shape, "name"})
+        told = {"recipe": settings, "steps": state["step"], "seconds": round(state["seconds"])}
+        self.earlier = [*state.get("earlier", []), told]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -216,7 +235,7 @@ def fit(
                 board.add_scalar("gradient_norm", norm, run.step)
                 board.add_scalar("learning_rate", run.schedule.get_last_lr()[0], run.step)
                 bar.set_postfix_str(
-                    f"content {float(terms[0]):.3f} style {float(terms[1]):.4f} "
+                    f"content {terms[0].item():.3f} style {terms[1].item():.4f} "
                     f"{len(batch.photos) * ranks / elapsed:.1f} images/s"
                 )
             bar.update()
@@ -330,12 +349,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, required=True, help="folder to fit on, any depth")
     parser.add_argument("--paintings", type=Path, required=True, help="folder of the paintings")
     parser.add_argument("--out", type=Path, help="the run's folder (runs/NAME)")
+    parser.add_argument("--start-from", type=Path, help="checkpoint to take the network from")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--compile", action="store_true", help="torch.compile: slow to start, then faster")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile: slow to start, then faster"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that read photos")
     parser.add_argument("--sheet-every", type=int, default=250, help="steps between checkpoints")
     options = parser.parse_args(arguments)
+    # A fit in the background, where shells ignore SIGINT, is stopped like one in front.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         recipe = read_recipe(options.recipe, options.overrides)
         folder: Path = options.out or Path("runs") / recipe.name
@@ -346,6 +371,8 @@ def main(arguments: list[str] | None = None) -> int:
         run = start(recipe, device)
         if (folder / CHECKPOINT).exists():
             run.resume(folder / CHECKPOINT)
+        elif options.start_from:
+            run.start_from(options.start_from)
         with process_group(device):
             fit(
                 run,
