@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import BadOption
 from app.images import FORMATS, MIN_SIDE, Format
+from app.painting import LARGEST_UNASKED
 
 
 class Options(BaseModel):
@@ -24,7 +25,8 @@ class Options(BaseModel):
         ge=MIN_SIDE,
         le=16384,
         description="longest side in pixels at which the network paints; smaller means broader "
-        "strokes; the answer has the input's size all the same",
+        f"strokes; the image's own, at most {LARGEST_UNASKED}, if not given; the answer has the "
+        "input's size all the same",
     )
     preserve_colors: bool = Field(default=False, description="keep the photograph's colours")
     format: Format | None = Field(

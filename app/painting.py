@@ -8,20 +8,27 @@ from PIL import Image
 from app.errors import BadOption
 from app.images import MIN_SIDE, Picture, Pixels, resize
 
+# Strokes have a size in pixels: painted at its own size, a picture from a modern camera looks like
+# a photograph with a texture on it, not like a painting.
+LARGEST_UNASKED = 1600
+
 
 @dataclass(frozen=True)
 class Finish:
     """How a picture is painted, apart from the style."""
 
     strength: float = 1.0  # 0 leaves the photograph, 1 is all paint
-    size: int | None = None  # longest side of the canvas in pixels; None: as large as the picture
+    size: int | None = None  # longest side of the canvas in pixels; None: see canvas_size
     preserve_colors: bool = False
 
 
 def canvas_size(width: int, height: int, size: int | None) -> tuple[int, int]:
-    """(width, height) at which a width x height picture is painted; no side below MIN_SIDE."""
+    """(width, height) at which a width x height picture is painted; no side below MIN_SIDE.
+
+    size: the longest side; None is the picture's own size, at most LARGEST_UNASKED.
+    """
     if size is None:
-        return width, height
+        size = min(max(width, height), LARGEST_UNASKED)
     scale = size / max(width, height)
     return max(MIN_SIDE, round(width * scale)), max(MIN_SIDE, round(height * scale))
 

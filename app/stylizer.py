@@ -51,9 +51,10 @@ class Stylizer:
     ) -> Image.Image:
         """Paint an image of any mode in a style or blend; RGB, or RGBA where it has alpha.
 
-        strength: 0 (the photograph) to 1; size: longest side in pixels at which the network paints,
-        smaller means broader strokes; preserve_colors: keep the photograph's colours. The answer
-        has the upright image's size. Raises UnknownStyle, BadOption, ImageTooSmall.
+        strength: 0 (the photograph) to 1. size: longest side in pixels at which the network paints,
+        smaller means broader strokes; None is the image's own, at most painting.LARGEST_UNASKED.
+        preserve_colors: keep the photograph's colours. The answer has the upright image's size.
+        Raises UnknownStyle, BadOption, ImageTooSmall.
         """
         if not 0 <= strength <= 1:
             raise BadOption(f"strength must be from 0 to 1, not {strength}")

@@ -17,7 +17,8 @@ LAYERS = [
     {"gallery"},
     {"model"},
     {"device", "card"},
-    {"body", "problems", "options", "painting", "metrics"},
+    {"body", "problems", "options", "metrics"},
+    {"painting"},
     {"images", "settings"},
     {"errors"},
 ]

@@ -40,10 +40,12 @@ def run(session: ort.InferenceSession, **inputs: Any) -> NDArray[Any]:
     return np.asarray(output)
 
 
-def furthest(one: Pixels, other: Pixels) -> int:
-    assert one.shape == other.shape
-    assert one.dtype == other.dtype == np.uint8
-    return int(np.abs(one.astype(int) - other).max())
+def assert_the_same(painted: Pixels, expected: Pixels) -> None:
+    """Within a grey level, and nearly everywhere exactly: floor is not round."""
+    assert painted.shape == expected.shape
+    assert painted.dtype == expected.dtype == np.uint8
+    assert np.abs(painted.astype(int) - expected).max() <= 1
+    assert np.mean(painted == expected) > 0.99
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -54,12 +56,12 @@ def test_the_graphs_paint_what_pytorch_paints(
     image, styles = pixels(*shape), gallery.styles[: shape[0]]
     expected = paint(gallery.network, image, styles)
     assert expected.std() > 20  # there is something to differ in
-    assert furthest(run(sessions["stylize"], image=image, style=styles.numpy()), expected) <= 1
+    assert_the_same(run(sessions["stylize"], image=image, style=styles.numpy()), expected)
 
     planes = torch.from_numpy(image).permute(0, 3, 1, 2) / 255
     frozen = run(sessions["freeze"], image=image, style=styles.numpy())
     np.testing.assert_allclose(frozen, gallery.network.freeze(planes, styles), rtol=1e-3, atol=1e-4)
-    assert furthest(run(sessions["apply"], image=image, frozen=frozen), expected) <= 1
+    assert_the_same(run(sessions["apply"], image=image, frozen=frozen), expected)
 
 
 @torch.no_grad()
@@ -71,8 +73,9 @@ def test_apply_looks_at_no_statistics(
     planes = torch.from_numpy(frame).permute(0, 3, 1, 2) / 255
     expected = gallery.network.apply_frozen(planes, torch.from_numpy(frozen)) * 255
     painted = run(sessions["apply"], image=frame, frozen=frozen)
-    assert furthest(painted, np.asarray(expected.round().byte().permute(0, 2, 3, 1))) <= 1
-    assert furthest(painted, paint(gallery.network, frame, gallery.styles[:1])) > 20  # control
+    assert_the_same(painted, np.asarray(expected.round().byte().permute(0, 2, 3, 1)))
+    own = paint(gallery.network, frame, gallery.styles[:1])
+    assert np.abs(painted.astype(int) - own).mean() > 5  # control: by its own statistics
 
 
 @pytest.mark.parametrize("kind", ["stylize", "freeze", "apply"])

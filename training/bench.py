@@ -83,9 +83,9 @@ class Server:
         """The body of a GET."""
         return self._call("GET", path, None)
 
-    def stylize(self, jpeg: bytes, style: str) -> bytes:
-        """The pastiche as JPEG."""
-        return self._call("POST", f"/stylize?style={style}", jpeg)
+    def stylize(self, jpeg: bytes, style: str, size: int) -> bytes:
+        """The pastiche as JPEG, painted at `size` pixels on its longest side."""
+        return self._call("POST", f"/stylize?style={style}&size={size}", jpeg)
 
     def _call(self, method: str, path: str, body: bytes | None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
@@ -187,8 +187,9 @@ def bench(path: Path, rounds: int) -> dict[str, Any]:
                     with torch.inference_mode():
                         network(planes, vector)
 
-                def served(jpeg: bytes = jpeg, batch: int = batch) -> None:
-                    list(clients.map(lambda _: server.stylize(jpeg, style_id), range(batch)))
+                def served(jpeg: bytes = jpeg, batch: int = batch, side: int = side) -> None:
+                    work = partial(server.stylize, jpeg, style_id, side)
+                    list(clients.map(lambda _: work(), range(batch)))
 
                 row = medians(
                     {
@@ -210,7 +211,7 @@ def bench(path: Path, rounds: int) -> dict[str, Any]:
     with running_server(path.parent) as server:
         jpeg = encode(from_pillow(Image.fromarray(photograph(*FULL_HD))), "jpeg", 95)
         for _ in range(3):
-            server.stylize(jpeg, style_id)
+            server.stylize(jpeg, style_id, max(FULL_HD))
         figures["full_hd_peak_mib"] = server.peak_mib()
         print(f"peak memory of the server at 1920x1080: {figures['full_hd_peak_mib']:.0f} MiB")
         for megapixels in MEGAPIXELS:
@@ -218,7 +219,7 @@ def bench(path: Path, rounds: int) -> dict[str, Any]:
             content = photograph(width, width * 3 // 4)
             jpeg = encode(from_pillow(Image.fromarray(content)), "jpeg", 95)
             taken = statistics.median(
-                seconds(partial(server.stylize, jpeg, style_id)) for _ in range(3)
+                seconds(partial(server.stylize, jpeg, style_id, width)) for _ in range(3)
             )
             entry = {"megapixels": megapixels, "seconds": taken, "peak_mib": server.peak_mib()}
             figures["megapixels"].append(entry)
