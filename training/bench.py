@@ -218,9 +218,7 @@ def bench(path: Path, rounds: int) -> dict[str, Any]:
             width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
             content = photograph(width, width * 3 // 4)
             jpeg = encode(from_pillow(Image.fromarray(content)), "jpeg", 95)
-            taken = statistics.median(
-                seconds(partial(server.stylize, jpeg, style_id, width)) for _ in range(3)
-            )
+            taken = seconds(partial(server.stylize, jpeg, style_id, width))
             entry = {"megapixels": megapixels, "seconds": taken, "peak_mib": server.peak_mib()}
             figures["megapixels"].append(entry)
             print(

@@ -49,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--styles", nargs="+", metavar="ID", help="only these")
     options = parser.parse_args(arguments)
     try:
-        samples = (data.astronaut, data.coffee, data.chelsea)
-        photos = [read_image(p) for p in options.photos] or [Image.fromarray(s()) for s in samples]
+        samples = (data.astronaut(), data.coffee(), data.chelsea())
+        photos = [read_image(p) for p in options.photos] or [Image.fromarray(s) for s in samples]
         sheet = contact_sheet(options.folder, photos, options.side, options.styles)
     except (DataError, ModelFolderError) as error:
         print(f"error: {error}", file=sys.stderr)
