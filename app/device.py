@@ -168,13 +168,21 @@ def _openvino_devices() -> tuple[Any, ...]:
         import onnxruntime_ep_openvino as plugin
     except ImportError:
         return ()
-    try:
-        ort.register_execution_provider_library(OPENVINO, plugin.get_library_path())
-    except Exception as error:
-        log.warning("the OpenVINO provider cannot be registered: %s", error)
+    if not _registered(plugin.get_library_path()):
         return ()
     return tuple(
         device
         for device in ort.get_ep_devices()
         if device.ep_name == OPENVINO and device.device.type == ort.OrtHardwareDeviceType.CPU
     )
+
+
+@cache
+def _registered(library: str) -> bool:
+    # Once in a process: ONNX Runtime refuses a second time.
+    try:
+        ort.register_execution_provider_library(OPENVINO, library)
+    except Exception as error:
+        log.warning("the OpenVINO provider cannot be registered: %s", error)
+        return False
+    return True

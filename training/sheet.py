@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--side", type=int, default=384, help="of each picture, pixels")
     parser.add_argument("--styles", nargs="+", metavar="ID", help="only these")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     try:
         samples = (data.astronaut(), data.coffee(), data.chelsea())
         photos = [read_image(p) for p in options.photos] or [Image.fromarray(s) for s in samples]
