@@ -78,6 +78,7 @@ class Server:
 
     def __init__(self, process: psutil.Popen, port: int) -> None:
         self._process, self._port = process, port
+        self.inference_seconds: list[float] = []  # of every picture, as the server tells
 
     def get(self, path: str) -> bytes:
         """The body of a GET."""
@@ -95,6 +96,8 @@ class Server:
             content = answer.read()
         finally:
             connection.close()
+        if match := re.search(r"inference;dur=([\d.]+)", answer.headers.get("Server-Timing", "")):
+            self.inference_seconds.append(float(match[1]) / 1e3)
         if answer.status != 200:
             raise RuntimeError(f"{method} {path}: {answer.status} {content[:300]!r}")
         return content
@@ -155,7 +158,7 @@ def unfitted(width: int, models: Path) -> Path:
     return models / recipe.name
 
 
-def bench(path: Path, rounds: int) -> dict[str, Any]:
+def bench(path: Path, rounds: int, sides: list[int], batches: list[int]) -> dict[str, Any]:
     """Print all tables for a model folder and return the figures."""
     folder = read_folder(path)
     device = pick_device()
@@ -174,9 +177,9 @@ def bench(path: Path, rounds: int) -> dict[str, Any]:
     }
     print(f"{folder.card.name}, width {folder.card.width}, on {device}; {cpu_name()}")
     print(f"{'image':>12} {'PyTorch':>9} {'plain CPU':>9} {'session':>9} {'served':>9}   ratios")
-    with running_server(path.parent) as server, ThreadPoolExecutor(max(BATCHES)) as clients:
-        for side in SIDES:
-            for batch in BATCHES:
+    with running_server(path.parent) as server, ThreadPoolExecutor(max(batches)) as clients:
+        for side in sides:
+            for batch in batches:
                 image = np.repeat(photograph(side, side)[None], batch, 0)
                 vectors = np.repeat(style.vector[None], batch, 0)
                 jpeg = encode(from_pillow(Image.fromarray(image[0])), "jpeg", 95)
@@ -191,6 +194,7 @@ def bench(path: Path, rounds: int) -> dict[str, Any]:
                     work = partial(server.stylize, jpeg, style_id, side)
                     list(clients.map(lambda _: work(), range(batch)))
 
+                server.inference_seconds.clear()
                 row = medians(
                     {
                         "pytorch": eager,
@@ -200,13 +204,15 @@ def bench(path: Path, rounds: int) -> dict[str, Any]:
                     },
                     rounds,
                 )
-                figures["rows"].append({"side": side, "batch": batch, **row})
+                # The session inside the server, free of PyTorch's threads and heap beside it.
+                inside = statistics.median(server.inference_seconds[batch:])
+                figures["rows"].append({"side": side, "batch": batch, **row, "inside": inside})
                 print(
                     f"{batch:>3} x {side:>4}px "
                     + " ".join(f"{1e3 * value:>6.0f} ms" for value in row.values())
                     + f"   PyTorch/session {row['pytorch'] / row['session']:.1f}, "
-                    f"plain/session {row['plain'] / row['session']:.1f}, "
-                    f"served/session {row['served'] / row['session']:.2f}"
+                    f"plain/session {row['plain'] / row['session']:.1f}"
+                    + (f", served/its inference {row['served'] / inside:.2f}" if batch == 1 else "")
                 )
     with running_server(path.parent) as server:
         jpeg = encode(from_pillow(Image.fromarray(photograph(*FULL_HD))), "jpeg", 95)
@@ -244,11 +250,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--network", type=Path, default=BUNDLED_MODELS / "gallery")
     parser.add_argument("--width", type=int, help="an unfitted network of this width instead")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--sides", type=int, nargs="+", default=SIDES, help="pixels")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as models:
         path = unfitted(options.width, Path(models)) if options.width else options.network
-        figures = bench(path, options.rounds)
+        figures = bench(path, options.rounds, options.sides, options.batches)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 0
