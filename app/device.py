@@ -151,9 +151,9 @@ def _identity_graph() -> bytes:
 
 @cache
 def _malloc_keeps_memory() -> bool:
-    # By default glibc returns each large block to the system and gets it back zeroed, which takes
-    # half of an inference. Told to keep them, in one heap for all threads, it is as fast as ONNX
-    # Runtime's arena in two thirds of the memory.
+    # By default glibc returns each large block to the system and gets it back zeroed, which slows
+    # large images much. Told to keep them, in one heap for all threads, it needs less memory than
+    # the arenas of ONNX Runtime.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False

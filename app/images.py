@@ -77,6 +77,10 @@ def read_header(content: bytes, max_pixels: int) -> Header:
 
     Raises UnsupportedImage, BrokenImage, ImageTooSmall, ImageTooLarge.
     """
+    return _checked(content, max_pixels)[1]
+
+
+def _checked(content: bytes, max_pixels: int) -> tuple[Image.Image, Header]:
     image = _open(content)
     header = _header(image)
     if min(image.size) < MIN_SIDE:
@@ -91,7 +95,7 @@ def read_header(content: bytes, max_pixels: int) -> Header:
         )
     if header.format != "jpeg" and getattr(image, "n_frames", 1) > 1:
         raise UnsupportedImage("the image is an animation; send a single picture")
-    return header
+    return image, header
 
 
 def decode(content: bytes, max_pixels: int) -> Picture:
@@ -99,8 +103,7 @@ def decode(content: bytes, max_pixels: int) -> Picture:
 
     Raises what read_header raises, and BrokenImage if the pixels cannot be decoded.
     """
-    header = read_header(content, max_pixels)
-    image = _open(content)
+    image, header = _checked(content, max_pixels)
     try:
         image.load()
         return from_pillow(image, header.format)
@@ -167,7 +170,7 @@ def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
     elif format == "webp":
         image.save(out, "WEBP", quality=quality, method=2)
     else:
-        # Brush strokes hardly compress: the higher levels cost three times the time for 5%.
+        # Brush strokes hardly compress: the higher levels would cost time for little.
         image.save(out, "PNG", compress_level=1)
     return out.getvalue()
 

@@ -65,7 +65,10 @@ def load_image(path: Path, shorter_side: int) -> Tensor:
 
     Raises DataError if it cannot be read.
     """
-    image = read_image(path)
+    return _resized(read_image(path), shorter_side)
+
+
+def _resized(image: Image.Image, shorter_side: int) -> Tensor:
     scale = shorter_side / min(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return to_tensor(image.resize(size, Image.Resampling.LANCZOS))
@@ -73,12 +76,13 @@ def load_image(path: Path, shorter_side: int) -> Tensor:
 
 def load_painting(path: Path, shorter_side: int) -> Tensor:
     """As load_image. Raises DataError if it cannot be read or is too small to learn from."""
-    if path.is_file() and min((image := read_image(path)).size) < SMALLEST_PAINTING:
+    image = read_image(path)
+    if min(image.size) < SMALLEST_PAINTING:
         raise DataError(
             f"the painting {path} is {image.width}x{image.height} pixels; "
             f"each side must have at least {SMALLEST_PAINTING}"
         )
-    return load_image(path, shorter_side)
+    return _resized(image, shorter_side)
 
 
 @dataclass
