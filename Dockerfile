@@ -52,4 +52,5 @@ FROM runtime-cpu AS runtime-gpu
 ENV PASTICHE_DEVICE=cuda \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
+# hadolint ignore=DL3006
 FROM runtime-${DEVICE}

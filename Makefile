@@ -1,5 +1,6 @@
 # make serve   set up and start the server with the bundled gallery on http://127.0.0.1:8000
 # make test    set up, lint, types, tests
+# make soak    flood, stop, restart and weigh the server for an hour, or PARTS of it
 # make bench   time and weigh the served networks
 # make lock    renew requirements/*.txt from pyproject.toml
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 DEVICE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEV = .venv-dev/bin
 
-.PHONY: serve test lint bench lock
+.PHONY: serve test lint soak bench lock
 .SECONDARY:
 
 serve: .venv-$(DEVICE)/ready
@@ -21,6 +22,9 @@ lint: .venv-dev/ready
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
 	$(DEV)/mypy
+
+soak: .venv-dev/ready
+	$(DEV)/python -m tests.soak $(PARTS)
 
 bench: .venv-dev/ready
 	$(DEV)/python -m training.bench

@@ -1,22 +1,49 @@
-"""What wraps every request: an id, a log line, a count."""
+"""What wraps every request: an id, its trace, safe headers, a log line, a count."""
 
+import ipaddress
 import logging
 import re
 import time
 import uuid
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.headers import SECURITY
+from app.logs import request_id as id_of_logs
 from app.metrics import Metrics
+from app.tracing import Span, span
 
 log = logging.getLogger("app.access")
 
+CLIENT_LEFT = 499  # nginx' number for a caller that did not wait for the answer
+_LONGEST_ADDRESS = 45  # of IPv6 with an IPv4 address inside
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
 
-class RequestLog:
-    """ASGI middleware: takes or makes the X-Request-ID, answers with it, logs and counts."""
+@dataclass
+class _Exchange:
+    """What is known of a request and its answer so far."""
+
+    request_id: str
+    span: Span | None
+    status: int = 500  # unless something answers
+    started: bool = False
+    left: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+
+class Access:
+    """ASGI middleware around everything.
+
+    Takes or makes the X-Request-ID and answers with it; answers HEAD as GET without a body; adds
+    the security headers; logs and counts each request, one whose caller left as status 499.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -26,27 +53,76 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        sent = headers.get("x-request-id", "")
         request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        exchange = _Exchange(request_id, span(headers))
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 500
-        began = time.perf_counter()
+        id_of_logs.set(request_id)  # not reset: the server logs a traceback behind us
+        # A copy: the server below must still see a HEAD for what it is.
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
+        async def receive_counted() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                exchange.left = exchange.left or not exchange.started
+            exchange.bytes_in += len(message.get("body", b""))
+            return message
+
+        async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                exchange.status, exchange.started = message["status"], True
+                self._mark(MutableHeaders(scope=message), exchange, scope)
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
+            exchange.bytes_out += len(message.get("body", b""))
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(inner, receive_counted, send_marked)
+        except ClientDisconnect:
+            exchange.left = True  # there is nobody to tell
         finally:
-            seconds = time.perf_counter() - began
-            route = scope.get("route")  # set by the router; unknown paths share one series
-            path = getattr(route, "path", "_other")
-            self._metrics.requests.labels(path, str(status)).inc()
-            self._metrics.request_seconds.labels(path).observe(seconds)
-            log.info(
-                "%s %s %d %.1f ms %s", scope["method"], path, status, 1e3 * seconds, request_id
-            )
+            self._tell(scope, inner, exchange)
+
+    @staticmethod
+    def _mark(headers: MutableHeaders, exchange: _Exchange, scope: Scope) -> None:
+        headers["X-Request-ID"] = exchange.request_id
+        if exchange.span is not None:
+            headers["traceresponse"] = exchange.span.traceresponse
+        for name, value in SECURITY.items():
+            headers.setdefault(name, value)
+        if getattr(scope["app"].state, "draining", False):
+            headers["Connection"] = "close"  # the next request goes to another replica
+
+    def _tell(self, scope: Scope, inner: Scope, exchange: _Exchange) -> None:
+        seconds = time.perf_counter() - exchange.began
+        status = CLIENT_LEFT if exchange.left else exchange.status
+        # Set by the router; unknown paths share one series.
+        route = getattr(inner.get("route"), "path", "_other")
+        style = scope["state"].get("style", "")
+        self._metrics.requests.labels(route, str(status), style).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        fields = {
+            "method": method,
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 6),
+            "bytes_in": exchange.bytes_in,
+            "bytes_out": exchange.bytes_out,
+            "style": style or None,
+            "client": _address(scope),
+        }
+        if exchange.span is not None:
+            fields |= {"trace_id": exchange.span.trace_id, "span_id": exchange.span.span_id}
+        log.info("%s %s %d", method, route, status, extra={"fields": fields})
+
+
+def _address(scope: Scope) -> str | None:
+    # A gateway hands on whatever it was given as X-Forwarded-For.
+    host: str = (scope.get("client") or [""])[0]
+    try:
+        return str(ipaddress.ip_address(host)) if len(host) <= _LONGEST_ADDRESS else None
+    except ValueError:
+        return None

@@ -1,5 +1,7 @@
 """The body of POST /stylize: bounded, in memory, as multipart form or as the image itself."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -7,7 +9,16 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from app.errors import BadOption, BodyTooLarge, MalformedBody, MissingImage, UnsupportedImage
+from app.errors import (
+    BadOption,
+    BodyTooLarge,
+    MalformedBody,
+    MissingImage,
+    Overloaded,
+    RequestTimeout,
+    UnsupportedEncoding,
+    UnsupportedImage,
+)
 
 IMAGE_FIELD = "image"
 MAX_FIELDS = 16
@@ -22,11 +33,75 @@ class Body:
     fields: tuple[tuple[str, str], ...] = ()
 
 
-async def read_body(request: Request, limit: int) -> Body:
-    """Read at most `limit` bytes and take the image out.
+class Bodies:
+    """Reads request bodies; bounds the time of each, and the bytes of all that are held at once.
 
-    Raises BodyTooLarge, MalformedBody, MissingImage, UnsupportedImage.
+    What counts is what has come, not what is announced: else a few slow callers would take all.
     """
+
+    def __init__(self, largest: int, total: int, seconds: float) -> None:
+        """largest: bytes of one body; total: of all at once; seconds: in which one must come."""
+        self._largest, self._total, self._seconds = largest, total, seconds
+        self._held = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[Body]:
+        """Read a body and take the image out; its bytes count until the block ends.
+
+        A body is taken in any case when there is no other. Raises BodyTooLarge, Overloaded,
+        RequestTimeout, UnsupportedEncoding, UnsupportedImage, MalformedBody, MissingImage.
+        """
+        is_form = _check_types(request)
+        content = await self._fill(request)
+        size = len(content)
+        try:
+            if is_form:
+                body = await _parse(request, content)
+            elif content:
+                body = Body(content)
+            else:
+                raise MissingImage("the body is empty; send the image as the body")
+            del content
+            yield body
+        finally:
+            self._held -= size
+
+    async def _fill(self, request: Request) -> bytes:
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal():
+            self._check(0, int(declared[:18]))
+        content = bytearray()
+        try:
+            async with asyncio.timeout(self._seconds):
+                async for chunk in request.stream():
+                    self._check(len(content), len(content) + len(chunk))
+                    content += chunk
+                    self._held += len(chunk)
+            return bytes(content)
+        except BaseException as error:
+            self._held -= len(content)
+            if isinstance(error, TimeoutError):
+                message = f"the body did not come within {self._seconds:g} s"
+                raise RequestTimeout(message) from error
+            raise
+
+    def _check(self, own: int, size: int) -> None:
+        if size > self._largest:
+            raise BodyTooLarge(
+                f"the body is larger than the {self._largest:,} bytes that are allowed"
+            )
+        others = self._held - own
+        if others and others + size > self._total:
+            raise Overloaded("too many bodies are being read", retry_after=1)
+
+
+def _check_types(request: Request) -> bool:
+    """Whether the body is a form. Raises UnsupportedEncoding, UnsupportedImage."""
+    encoding = ",".join(request.headers.getlist("content-encoding")).strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedEncoding(
+            f"send the body as it is, without Content-Encoding {encoding[:64]!r}"
+        )
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_form = media_type == "multipart/form-data"
     if not is_form and not media_type.startswith("image/"):
@@ -34,25 +109,7 @@ async def read_body(request: Request, limit: int) -> Body:
             "send multipart/form-data with a file field `image`, "
             f"or the image itself with Content-Type image/*, not {media_type[:64] or 'nothing'!r}"
         )
-    content = await _read(request, limit)
-    if not is_form:
-        if not content:
-            raise MissingImage("the body is empty; send the image as the body")
-        return Body(content)
-    return await _parse(request, content)
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    too_large = BodyTooLarge(f"the body is larger than the {limit:,} bytes that are allowed")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > limit:
-            raise too_large
-    return bytes(content)
+    return is_form
 
 
 class _Parser(MultiPartParser):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from app.errors import DeviceUnavailable, InferenceFailed, ModelFolderError
+from app.errors import DeviceUnavailable, InferenceFailed, ModelFolderError, OutOfMemory
 from app.settings import DeviceName
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,23 @@ OPENVINO = "OpenVINOExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 ORDER: tuple[DeviceName, ...] = ("cuda", "openvino", "cpu")
+
+# Pixels. A CPU needs for a batch as long as for its pictures one by one, or longer.
+GPU_BATCH, CPU_BATCH = 1_100_000, 131_072
+
+# How the arenas of ONNX Runtime, CUDA, cuDNN, cuBLAS and malloc say it; there is no type for it.
+_NO_MEMORY = (
+    "failed to allocate memory",
+    "available memory of",
+    "out of memory",
+    "bfcarena",
+    "bfc_arena",
+    "cuda error 2:",
+    "cuda failure 2:",
+    "status_alloc_failed",
+    "bad_alloc",
+    "bad allocation",
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +50,15 @@ class Device:
     provider: str
     precision: str
     threads: int = 0
+    memory: int = 0  # MiB that the arena of each graph may hold on a GPU; 0 is no limit
 
     def __str__(self) -> str:
         return f"{self.name};provider={self.provider};precision={self.precision}"
+
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels of one batch beyond which nothing is gained."""
+        return GPU_BATCH if self.provider == CUDA else CPU_BATCH
 
     @property
     def half(self) -> bool:
@@ -47,7 +70,10 @@ class Session:
     """A graph on a device."""
 
     def __init__(self, graph: bytes, device: Device, name: str = "graph") -> None:
-        """Load a graph. Raises ModelFolderError, or DeviceUnavailable if it runs elsewhere."""
+        """Load a graph.
+
+        Raises ModelFolderError, OutOfMemory, or DeviceUnavailable if it runs elsewhere.
+        """
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = device.threads
@@ -68,6 +94,8 @@ class Session:
                 "cudnn_conv_algo_search": "HEURISTIC",
                 "arena_extend_strategy": "kSameAsRequested",
             }
+            if device.memory:
+                cuda["gpu_mem_limit"] = str(device.memory * 2**20)
             providers = [(CUDA, cuda), CPU]
         else:
             providers = [CPU]
@@ -76,6 +104,9 @@ class Session:
         try:
             self._session = ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # the runtime's exceptions share no base class of their own
+            if _no_memory(error):
+                log.error("%s: %s", name, error)
+                raise OutOfMemory("the device has no memory left for the network") from error
             raise ModelFolderError(
                 f"{name}: ONNX Runtime cannot load it on {device}: {error}"
             ) from error
@@ -84,22 +115,25 @@ class Session:
             raise DeviceUnavailable(f"{name}: the session got {got}, not {device.provider}")
 
     def run(self, **inputs: np.ndarray) -> np.ndarray:
-        """Run the graph on named inputs; its one output. Raises InferenceFailed."""
+        """Run the graph on named inputs; its one output. Raises InferenceFailed, OutOfMemory."""
         try:
             return self._session.run(None, inputs)[0]  # type: ignore[no-any-return]
         except Exception as error:
             log.error("inference failed: %s", error)
+            if _no_memory(error):
+                raise OutOfMemory("the device has no memory left for this picture") from error
             raise InferenceFailed("the network could not paint this image") from error
 
 
-def pick_device(wanted: DeviceName = "auto", threads: int = 0) -> Device:
+def pick_device(wanted: DeviceName = "auto", threads: int = 0, gpu_memory: int = 0) -> Device:
     """The device that was named, or the first of cuda, openvino, cpu that is there.
 
+    threads are for a CPU, gpu_memory in MiB for a GPU; 0 is as many, and as much, as there is.
     Raises DeviceUnavailable, saying why, if it was named and is not there.
     """
     for name in ORDER if wanted == "auto" else (wanted,):
         try:
-            return _probe(name, threads)
+            return _probe(name, threads, gpu_memory)
         except DeviceUnavailable as error:
             if wanted != "auto":
                 raise
@@ -107,12 +141,12 @@ def pick_device(wanted: DeviceName = "auto", threads: int = 0) -> Device:
     raise AssertionError("the cpu provider is always there")
 
 
-def _probe(name: str, threads: int) -> Device:
+def _probe(name: str, threads: int, gpu_memory: int) -> Device:
     if name == "cuda":
         if CUDA not in ort.get_available_providers():
             raise DeviceUnavailable("this ONNX Runtime has no CUDA; install the gpu extra")
         ort.preload_dlls()
-        device = Device("cuda", CUDA, "float16")
+        device = Device("cuda", CUDA, "float16", memory=gpu_memory)
         _try_cuda(device)
         return device
     if name == "openvino":
@@ -131,8 +165,14 @@ def _try_cuda(device: Device) -> None:
     # The provider's library loads only with the first session; a smallest graph tells.
     try:
         Session(_identity_graph(), device)
-    except (ModelFolderError, DeviceUnavailable) as error:
-        raise DeviceUnavailable(f"CUDA does not work here: {error}") from error
+    except (ModelFolderError, DeviceUnavailable, OutOfMemory) as error:
+        log.warning("CUDA does not work here: %s", error)
+        raise DeviceUnavailable("CUDA is installed but finds no GPU that works") from error
+
+
+def _no_memory(error: Exception) -> bool:
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in told for words in _NO_MEMORY)
 
 
 def _identity_graph() -> bytes:
@@ -152,13 +192,13 @@ def _identity_graph() -> bytes:
 @cache
 def _malloc_keeps_memory() -> bool:
     # By default glibc returns each large block to the system and gets it back zeroed, which slows
-    # large images much. Told to keep them, in one heap for all threads, it needs less memory than
-    # the arenas of ONNX Runtime.
+    # large images much. Told to keep them, in one heap for all threads and none mapped on its own,
+    # it needs less memory than the arenas of ONNX Runtime.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False
-    arena_max, top_pad, trim_threshold = -8, -2, -1  # from malloc.h
-    wanted = ((arena_max, 1), (top_pad, 2**28), (trim_threshold, 2**30))
+    arena_max, mmap_max, top_pad, trim_threshold = -8, -4, -2, -1  # from malloc.h
+    wanted = ((arena_max, 1), (mmap_max, 0), (top_pad, 2**28), (trim_threshold, 2**30))
     return all(mallopt(name, value) == 1 for name, value in wanted)
 
 

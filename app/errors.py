@@ -7,21 +7,28 @@ PasticheError
 |   |-- MissingImage            422 missing_image
 |   |-- MalformedBody           400 malformed_body
 |   |-- BodyTooLarge            413 body_too_large
+|   |-- RequestTimeout          408 request_timeout
+|   |-- UnsupportedEncoding     415 unsupported_encoding
 |   |-- UnsupportedImage        415 unsupported_image
+|   |-- AnimatedImage           422 animated_image
 |   |-- BrokenImage             422 broken_image
 |   |-- ImageTooSmall           422 image_too_small
 |   |-- ImageTooLarge           413 image_too_large
+|   |-- Unauthorized            401 unauthorized
 |   |-- NotFound                404 not_found
 |   `-- MethodNotAllowed        405 method_not_allowed
 |-- Unavailable                 503, with a time to come back
 |   |-- Overloaded              503 overloaded
-|   `-- NotReady                503 not_ready
+|   |-- DeadlineExceeded        503 deadline
+|   |-- NotReady                503 not_ready
+|   `-- OutOfMemory             503 out_of_memory
 |-- InferenceFailed             500 inference_failed
+|-- BadOutput                   500 bad_output
 |-- ModelFolderError            a model folder cannot be served (start-up)
 |-- DeviceUnavailable           the device that was asked for cannot be had (start-up)
 `-- SettingsError               a setting has a value that is not allowed (start-up)
 
-Pillow's errors become these in `images`, ONNX Runtime's in `model`; none passes those seams.
+Pillow's errors become these in `images`, ONNX Runtime's in `device`; none passes those seams.
 """
 
 from collections.abc import Mapping
@@ -78,10 +85,38 @@ class BodyTooLarge(RequestError):
     status, code, title = 413, "body_too_large", "Body too large"
 
 
+class RequestTimeout(RequestError):
+    """The request came too slowly."""
+
+    status, code, title = 408, "request_timeout", "Request timeout"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Connection: what may still come of the request is not waited for."""
+        return {"Connection": "close"}
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed, or encoded in another way."""
+
+    status, code, title = 415, "unsupported_encoding", "Content-Encoding not supported"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Accept-Encoding, as RFC 9110 has it for this answer."""
+        return {"Accept-Encoding": "identity"}
+
+
 class UnsupportedImage(RequestError):
     """The content is no image of an allowed format."""
 
     status, code, title = 415, "unsupported_image", "Image format not supported"
+
+
+class AnimatedImage(RequestError):
+    """The image has more than one frame."""
+
+    status, code, title = 422, "animated_image", "Image animated"
 
 
 class BrokenImage(RequestError):
@@ -97,9 +132,20 @@ class ImageTooSmall(RequestError):
 
 
 class ImageTooLarge(RequestError):
-    """The image has more pixels than the server paints."""
+    """The image has more pixels, or bytes of them, than the server decodes."""
 
     status, code, title = 413, "image_too_large", "Image too large"
+
+
+class Unauthorized(RequestError):
+    """The request brings no API key that is known."""
+
+    status, code, title = 401, "unauthorized", "Unauthorized"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """WWW-Authenticate, as every 401 must have it."""
+        return {"WWW-Authenticate": 'Bearer realm="pastiche"'}
 
 
 class NotFound(RequestError):
@@ -144,16 +190,34 @@ class Overloaded(Unavailable):
     code, title = "overloaded", "Overloaded"
 
 
+class DeadlineExceeded(Unavailable):
+    """The request waited too long for its turn."""
+
+    code, title = "deadline", "Deadline exceeded"
+
+
 class NotReady(Unavailable):
     """The server is loading, draining, or has nothing to serve."""
 
     code, title = "not_ready", "Not ready"
 
 
+class OutOfMemory(Unavailable):
+    """The device has no memory left for this picture, or for the graph."""
+
+    code, title = "out_of_memory", "Out of memory"
+
+
 class InferenceFailed(PasticheError):
     """The runtime failed while painting."""
 
     status, code, title = 500, "inference_failed", "Inference failed"
+
+
+class BadOutput(PasticheError):
+    """What the network painted is no picture."""
+
+    status, code, title = 500, "bad_output", "Bad output"
 
 
 class ModelFolderError(PasticheError):

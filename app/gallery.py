@@ -1,16 +1,24 @@
 """All networks that are served, and the styles by id."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from app.card import CARD, Style, Vector, read_folder
+from app.card import CARD, ModelFolder, Style, Vector, read_folder
 from app.device import Device
-from app.errors import BadOption, InferenceFailed, ModelFolderError, UnknownStyle
+from app.errors import (
+    BadOption,
+    BadOutput,
+    InferenceFailed,
+    ModelFolderError,
+    OutOfMemory,
+    UnknownStyle,
+)
 from app.model import Network
+from app.reload import Fingerprint, fingerprint, model_folders
 
 log = logging.getLogger(__name__)
 
@@ -26,44 +34,100 @@ class Brush:
     label: str
 
 
-class Gallery:
-    """The networks below a folder on one device."""
+@dataclass(frozen=True)
+class _Room:
+    """What is served of a model folder since its files were as the fingerprint says."""
 
-    def __init__(self, models: Path, device: Device, tile_pixels: int) -> None:
+    fingerprint: Fingerprint
+    network: Network | None = None  # None: there is nothing to serve
+    styles: Mapping[str, Style] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+class Gallery:
+    """The networks below a folder on one device. It never changes: a later one takes its place."""
+
+    def __init__(
+        self, models: Path, device: Device, tile_pixels: int, before: "Gallery | None" = None
+    ) -> None:
         """Load every model folder below `models`; a damaged one is logged and left out.
 
-        Raises ModelFolderError if none is left, naming what was wrong with each.
+        before: the gallery that this one takes the place of, on the same device. Folders that have
+        not changed since, and networks whose graphs have not, are taken over from it. So is what a
+        folder or a style had before it was damaged. Raises ModelFolderError if there is nothing to
+        serve, naming what was wrong with each folder; DeviceUnavailable.
         """
         self.device = device
-        self.networks: list[Network] = []
         self.problems: list[str] = []
+        self.new_problems: list[str] = []  # those not told before
+        self._tile_pixels = tile_pixels
+        self._rooms: dict[Path, _Room] = {}
         self._styles: dict[str, tuple[Network, Style]] = {}
-        for path in sorted(file.parent for file in models.glob(f"*/{CARD}")):
-            try:
-                self._add(path, tile_pixels)
-            except (ModelFolderError, InferenceFailed) as error:
-                self._tell(f"{path.name} is not served: {error}")
+        for path in model_folders(models):
+            self._enter(path, before._rooms.get(path) if before else None)
+        for room in self._rooms.values():
+            self._hang(room, before.problems if before else ())
         if not self.networks:
             reasons = "; ".join(self.problems) or f"no */{CARD} below {models}"
             raise ModelFolderError(f"there is no network to serve: {reasons}")
 
-    def _add(self, path: Path, tile_pixels: int) -> None:
-        folder = read_folder(path)
-        network = Network(folder, self.device, tile_pixels)
+    def _enter(self, path: Path, before: _Room | None) -> None:
+        now = fingerprint(path)
+        if before is None or before.fingerprint != now:
+            room = self._read(path, now, before)
+            for problem in room.problems:
+                self._tell(problem)
+        else:
+            room = before
+            self.problems += room.problems
+        self._rooms[path] = room
+
+    def _read(self, path: Path, now: Fingerprint, before: _Room | None) -> _Room:
+        try:
+            folder = read_folder(path)
+            network = self._network(folder, before.network if before else None)
+        except (ModelFolderError, InferenceFailed, BadOutput, OutOfMemory) as error:
+            if before is None or before.network is None:
+                return _Room(now, problems=(f"{path.name} is not served: {error}",))
+            problem = f"{path.name} is served as it was before: {error}"
+            return replace(before, fingerprint=now, problems=(problem,))
+        styles = dict(folder.styles)
+        if before is not None and before.network is network:
+            styles |= {i: before.styles[i] for i in folder.problems if i in before.styles}
+        return _Room(now, network, styles, tuple(folder.problems.values()))
+
+    def _network(self, folder: ModelFolder, before: Network | None) -> Network:
+        if before is not None and before.card.paints_as(folder.card):
+            for graph in folder.card.graphs:
+                folder.graph(graph)  # the card is the same, a file need not be
+            return before
+        network = Network(folder, self.device, self._tile_pixels)
         network.warm_up()
-        self.networks.append(network)
-        for problem in folder.problems:
-            self._tell(problem)
-        for style in folder.styles.values():
-            if style.id in self._styles:
-                other = self._styles[style.id][0].name
-                self._tell(f"{network.name}/{style.id}: the network {other} has this id already")
-            else:
-                self._styles[style.id] = (network, style)
+        if reference := folder.reference():
+            network.check(reference)
+        return network
+
+    def _hang(self, room: _Room, told: Collection[str]) -> None:
+        for style in room.styles.values():
+            assert room.network is not None
+            other, _ = self._styles.setdefault(style.id, (room.network, style))
+            if other is not room.network:
+                name = f"{room.network.folder.path.name}/{style.id}"
+                problem = f"{name}: the network {other.name} has this id already"
+                if problem in told:
+                    self.problems.append(problem)
+                else:
+                    self._tell(problem)
 
     def _tell(self, problem: str) -> None:
         log.error("%s", problem)
         self.problems.append(problem)
+        self.new_problems.append(problem)
+
+    @property
+    def networks(self) -> list[Network]:
+        """The networks, by the names of their folders."""
+        return [room.network for room in self._rooms.values() if room.network is not None]
 
     def __iter__(self) -> Iterator[tuple[Network, Style]]:
         return iter(self._styles.values())
@@ -93,11 +157,11 @@ class Gallery:
             style_id, separator, weight = part.partition(":")
             weights[style_id] = weights.get(style_id, 0) + (_weight(weight) if separator else 1.0)
         found = {style_id: self.find(style_id) for style_id in weights}
-        networks = {network.name for network, _ in found.values()}
+        networks = {id(network): network.name for network, _ in found.values()}
         if len(networks) > 1:
             raise BadOption(
                 "style: only styles of one network blend; "
-                f"these are of {', '.join(sorted(networks))}"
+                f"these are of {', '.join(sorted(networks.values()))}"
             )
         total = sum(weights.values())
         if total <= 0:

@@ -6,8 +6,12 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
+
+from app.memory import DeviceMemory
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -18,11 +22,15 @@ class Metrics:
     """Counters, gauges and histograms in a registry of their own."""
 
     def __init__(self) -> None:
+        # A third more series, of times that nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        DeviceMemory(registry)
         self.requests = Counter(
             "pastiche_requests",
-            "Requests by route and status.",
-            ["route", "status"],
+            "Requests by route, status and style.",
+            ["route", "status", "style"],
             registry=registry,
         )
         self.request_seconds = Histogram(
@@ -40,8 +48,17 @@ class Metrics:
         )
         self.refusals = Counter(
             "pastiche_refusals",
-            "Requests refused before work, by reason.",
+            "Requests to stylize that got a 503, by reason.",
             ["reason"],
+            registry=registry,
+        )
+        self.bad_outputs = Counter(
+            "pastiche_bad_outputs", "Pictures refused because they are none.", registry=registry
+        )
+        self.reloads = Counter(
+            "pastiche_reloads",
+            "Changes of the model folders, by result.",
+            ["result"],
             registry=registry,
         )
         self.admitted_pixels = Gauge(

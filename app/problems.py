@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.errors import MethodNotAllowed, NotFound, PasticheError, RequestError
+from app.headers import SECURITY
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def problem_response(error: PasticheError, request_id: str) -> Response:
         code=error.code,
         request_id=request_id,
     )
-    headers = {**error.headers, "X-Request-ID": request_id}
+    headers = {**SECURITY, **error.headers, "X-Request-ID": request_id}
     return JSONResponse(problem.model_dump(), error.status, headers, MEDIA_TYPE)
 
 
@@ -68,6 +69,7 @@ def _translated(request: Request, error: HTTPException) -> PasticheError:
         return NotFound("there is nothing at this path; see /docs")
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join([allow, "HEAD"]) if allow == "GET" else allow  # see Access
         return MethodNotAllowed(f"this path takes {allow or 'another method'}", allow)
     if error.status_code >= 500:
         return PasticheError(str(error.detail))

@@ -1,16 +1,23 @@
 """The HTTP table."""
 
+import asyncio
 import hashlib
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Security
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, Field
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.body import IMAGE_FIELD, read_body
+from app.body import IMAGE_FIELD
+from app.caller import while_waiting
 from app.card import Style
 from app.errors import NotFound
+from app.gallery import Gallery
+from app.headers import page_policy
 from app.images import FORMATS, MEDIA_TYPES
+from app.keys import Keys
 from app.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from app.metrics import Metrics
 from app.model import Network
@@ -19,7 +26,22 @@ from app.problems import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
 from app.problems import Problem
 from app.service import Service, Status
 
-router = APIRouter()
+DOCS_HOST = "https://cdn.jsdelivr.net"  # the API page's scripts; nothing else loads from elsewhere
+
+
+def _check_key(request: Request) -> None:
+    keys: Keys = request.app.state.keys
+    keys.check(request.headers)
+
+
+# Without an error of their own: they are here for the OpenAPI document.
+_SCHEMES = [
+    Security(HTTPBearer(auto_error=False, description="where the server asks for an API key")),
+    Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
+]
+
+open_router = APIRouter()  # for everyone
+router = APIRouter(dependencies=[Depends(_check_key), *_SCHEMES])  # for who has a key, if needed
 
 
 class StyleItem(BaseModel):
@@ -49,6 +71,7 @@ class Readiness(BaseModel):
     precision: str | None = None
     networks: list[str] = []
     styles: int = 0
+    reason: str | None = Field(default=None, description="why it is unavailable")
 
 
 def _service(request: Request) -> Service:
@@ -112,15 +135,17 @@ def _stylize_openapi() -> dict[str, Any]:
                 m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()
             },
         },
-        **_problems(400, 404, 413, 415, 422, 500, 503),
+        **_problems(400, 401, 404, 408, 413, 415, 422, 500, 503),
     },
     openapi_extra=_stylize_openapi(),
 )
 async def stylize(request: Request, service: ServiceOf) -> Response:
     """Paint an image in a style. Each option is a form field or a query parameter."""
-    body = await read_body(request, service.settings.max_body_bytes)
-    options = parse_options([*request.query_params.multi_items(), *body.fields])
-    answer = await service.stylize(body.image, options, request.headers.get("accept", ""))
+    async with service.bodies.read(request) as body:
+        options = parse_options([*request.query_params.multi_items(), *body.fields])
+        request.state.style = _series(service.gallery, options.style)
+        accept = request.headers.get("accept", "")
+        answer = await while_waiting(request, service.stylize(body.image, options, accept))
     timing = ", ".join(f"{name};dur={1e3 * s:.1f}" for name, s in answer.seconds.items())
     headers = {
         "X-Style": answer.style,
@@ -132,7 +157,7 @@ async def stylize(request: Request, service: ServiceOf) -> Response:
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
 
 
-@router.get("/styles", response_model=StyleList, responses=_problems(503))
+@router.get("/styles", response_model=StyleList, responses=_problems(401, 503))
 async def styles(request: Request, service: ServiceOf) -> Response:
     """List the styles."""
     items = [_item(network, style) for network, style in service.gallery]
@@ -140,7 +165,7 @@ async def styles(request: Request, service: ServiceOf) -> Response:
     return _cacheable(request, content, "application/json")
 
 
-@router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(404, 503))
+@router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(401, 404, 503))
 async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Tell of one style."""
     content = _item(*service.gallery.find(style_id)).model_dump_json().encode()
@@ -149,27 +174,32 @@ async def style(style_id: str, request: Request, service: ServiceOf) -> Response
 
 @router.get(
     "/styles/{style_id}/preview",
-    response_class=FileResponse,
-    responses={200: {"content": {"image/jpeg": {}}}, **_problems(404, 503)},
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}, **_problems(401, 404, 503)},
 )
-async def preview(style_id: str, service: ServiceOf) -> Response:
+async def preview(style_id: str, request: Request, service: ServiceOf) -> Response:
     """The sample photograph in this style."""
     _, found = service.gallery.find(style_id)
-    if found.preview is None:
+    try:
+        content = await asyncio.to_thread(found.preview.read_bytes) if found.preview else b""
+    except FileNotFoundError:  # taken away since the folder was read
+        content = b""
+    if not content:
         raise NotFound(f"the style {found.id!r} has no preview")
-    return FileResponse(found.preview, media_type="image/jpeg")
+    return _cacheable(request, content, "image/jpeg")
 
 
-@router.get("/healthz")
+@open_router.get("/healthz")
 async def healthz() -> dict[Literal["status"], Literal["alive"]]:
     """Alive: the process answers."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+@open_router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 async def readyz(service: ServiceOf) -> Response:
     """Ready: networks are loaded, have painted, and requests are admitted."""
-    readiness = Readiness(status=service.status)
+    await service.check()
+    readiness = Readiness(status=service.status, reason=service.reason)
     if service.status == "ready":
         device = service.gallery.device
         readiness = Readiness(
@@ -184,16 +214,41 @@ async def readyz(service: ServiceOf) -> Response:
     return JSONResponse(readiness.model_dump(), status_code, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@open_router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+)
 async def metrics(metrics: MetricsOf) -> Response:
     """Prometheus text."""
     return Response(metrics.text(), media_type=METRICS_MEDIA_TYPE)
 
 
-@router.get("/", include_in_schema=False)
+@open_router.get("/", include_in_schema=False)
 async def root() -> Response:
     """Leads to the API page."""
     return RedirectResponse("/docs")
+
+
+@open_router.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """The API as a page to try it on."""
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Pastiche",
+        swagger_js_url=f"{DOCS_HOST}/npm/swagger-ui-dist@5/swagger-ui-bundle.js",
+        swagger_css_url=f"{DOCS_HOST}/npm/swagger-ui-dist@5/swagger-ui.css",
+        swagger_favicon_url="data:,",
+    )
+    policy = page_policy(bytes(page.body).decode(), DOCS_HOST)
+    page.headers["Content-Security-Policy"] = policy
+    return page
+
+
+def _series(gallery: Gallery, text: str) -> str:
+    """What metrics and log call a style: its id if there is one, `_blend`, or `_other`."""
+    style_id, _, _ = text.partition(":")
+    if "," in text:
+        return "_blend"
+    return style_id if any(style.id == style_id for _, style in gallery) else "_other"
 
 
 def _item(network: Network, style: Style) -> StyleItem:
@@ -220,6 +275,6 @@ def _cacheable(request: Request, content: bytes, media_type: str) -> Response:
         tag.strip().removeprefix("W/")
         for tag in request.headers.get("if-none-match", "").split(",")
     )
-    if etag in known:
+    if not {etag, "*"}.isdisjoint(known):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)

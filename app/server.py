@@ -1,22 +1,40 @@
-"""The application: create_app(settings), with all state in its lifespan."""
+"""The application, create_app(settings), all state in its lifespan; and the server under it."""
 
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 from collections.abc import AsyncIterator
+from functools import partial
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from app import __version__, problems, routes
-from app.access import RequestLog
+from app import __version__, logs, problems, routes
+from app.access import Access
+from app.connection import Connection
+from app.keys import Keys
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
+from app.tracing import telemetry
+
+log = logging.getLogger(__name__)
+
+# Longer than the gateways before us keep theirs, so that it is never we who close a connection
+# on which a request is on its way.
+KEEP_ALIVE = 75  # seconds
+# What a new connection has to send its request before Uvicorn closes those that have sent none.
+ON_THE_WAY = 0.2  # seconds
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An application that loads its networks when it starts; alive at once, ready when loaded."""
+    """An application that loads its networks when it starts; alive at once, ready when loaded.
+
+    Raises SettingsError if OpenTelemetry is wanted and not installed.
+    """
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
@@ -35,24 +53,65 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="Repaints photographs in the style of paintings.",
         lifespan=lifespan,
+        docs_url=None,  # ours is in `routes`
+        redoc_url=None,
+        telemetry=telemetry(settings.opentelemetry),
     )
+    app.state.keys = Keys(settings.api_keys)
     app.include_router(routes.router)
+    app.include_router(routes.open_router)
     problems.install(app)
-    app.add_middleware(RequestLog, metrics=metrics)
+    app.add_middleware(Access, metrics=metrics)
     return app
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's, but one that says it is draining for a while before it closes its port."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, delay: float) -> None:
+        """delay: seconds from the signal to the port's closing, for balancers to look away."""
+        super().__init__(config)
+        self._app, self._delay = app, delay
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """At the first signal begin to leave, at the second stop at once."""
+        state = self._app.state
+        if not self.started:
+            super().handle_exit(sig, frame)
+            return
+        if getattr(state, "draining", False):
+            log.warning("stopping at once, on a second signal")
+            os._exit(128 + sig)
+        state.draining = True
+        state.service.status = "draining"  # what comes is answered all the same
+        log.info("draining: the port closes in %g s", self._delay)
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._delay, super().handle_exit, sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port, wait for the requests that are on their way, and for their answers."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(ON_THE_WAY)
+        await super().shutdown(sockets)
 
 
 def serve(settings: Settings) -> None:
     """Run the server until it is told to stop."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    uvicorn.run(
-        create_app(settings),
+    logs.configure(settings.log_level, settings.log_format)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, settings),  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.forwarded_allow),
+        forwarded_allow_ips=settings.forwarded_allow,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
+    log.info("API keys: %d", len(app.state.keys))
+    Server(config, app, settings.shutdown_delay).run()

@@ -1,9 +1,11 @@
 """Every setting of the server, with name, default and meaning together."""
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
@@ -29,13 +31,61 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, description="threads of an inference on a CPU; 0 is one for each core"
     )
+    gpu_memory: int = Field(
+        default=0,
+        ge=0,
+        description="MiB that the arena of each graph may hold on a GPU; 0 is no limit",
+    )
+    reload_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="how often the model folders are looked at for changes; 0 is never",
+    )
     host: str = Field(default="127.0.0.1", description="address that `pastiche serve` listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="port that it listens on")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log lines that are written"
     )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="one JSON object a line, or text to read"
+    )
+    opentelemetry: bool = Field(
+        default=False, description="send traces, metrics and logs to an OpenTelemetry collector"
+    )
+    api_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="keys, separated by commas, one of which callers must send; none is no check",
+    )
+    forwarded_allow: str = Field(
+        default="",
+        description="addresses or networks of the gateways whose X-Forwarded-For is believed",
+    )
     max_body_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="largest request body, in bytes"
+    )
+    bodies_bytes: int = Field(
+        default=256 * 2**20,
+        ge=1024,
+        description="most bytes of bodies that are held at once; what exceeds them gets a 503",
+    )
+    header_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time in which the header of a request must come",
+    )
+    body_seconds: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="time in which its body must come"
+    )
+    answer_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time in which a caller must take what is ready of an answer",
+    )
+    connections: int = Field(
+        default=1000, ge=1, description="most connections at once; more are answered with a 503"
     )
     max_pixels: int = Field(
         default=25_000_000, ge=256, description="most pixels of an image, as sent and as painted"
@@ -45,8 +95,16 @@ class Settings(BaseSettings):
         ge=256,
         description="most pixels admitted and not yet answered; what exceeds them gets a 503",
     )
+    deadline_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long a picture waits to be painted, at most; then it gets a 503",
+    )
     batch_pixels: int = Field(
-        default=1_100_000, ge=256, description="most pixels that are painted in one batch"
+        default=0,
+        ge=0,
+        description="most pixels that are painted in one batch; 0: as the device likes",
     )
     tile_pixels: int = Field(
         default=2_100_000,
@@ -56,9 +114,30 @@ class Settings(BaseSettings):
     jpeg_quality: int = Field(
         default=90, ge=1, le=100, description="quality of JPEG and WebP answers unless asked for"
     )
+    shutdown_delay: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="how long a server that was told to stop still serves while it says so",
+    )
     drain_seconds: int = Field(
         default=30, ge=0, description="how long a stopping server goes on with what it admitted"
     )
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if text and not re.fullmatch(r"[!-+\--~]+(?:,[!-+\--~]+)*", text):
+            raise ValueError("must be keys of visible ASCII characters, separated by single commas")
+        return value
+
+    @field_validator("forwarded_allow")
+    @classmethod
+    def _gateways(cls, value: str) -> str:
+        for part in filter(None, value.split(",")):
+            ipaddress.ip_network(part.strip())  # its ValueError says what is wrong
+        return value
 
 
 def read_settings(**values: object) -> Settings:

@@ -48,12 +48,14 @@ def make_gallery(recipe: Recipe, seed: int = 0) -> Gallery:
     return gallery
 
 
-def make_folder(folder: Path, name: str = "tiny", styles: tuple[str, ...] = STYLES) -> Path:
+def make_folder(
+    folder: Path, name: str = "tiny", styles: tuple[str, ...] = STYLES, seed: int = 0
+) -> Path:
     """A whole model folder of a tiny network, exported as any other."""
     recipe = make_recipe(name, styles)
     photo = np.asarray(Image.fromarray(data.chelsea()).resize((48, 33)))
     sample = Image.fromarray(data.chelsea()).resize((60, 40))
-    export(make_gallery(recipe), recipe, folder, [photo], {"steps": 0}, sample)
+    export(make_gallery(recipe, seed), recipe, folder, [photo], {"steps": 0}, sample)
     return folder
 
 

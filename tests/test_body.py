@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 
@@ -7,13 +8,16 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from app.body import MAX_FIELD_BYTES, MAX_FIELDS, Body, read_body
+from app.body import MAX_FIELD_BYTES, MAX_FIELDS, Bodies, Body
 from app.errors import (
     BadOption,
     BodyTooLarge,
     MalformedBody,
     MissingImage,
+    Overloaded,
     PasticheError,
+    RequestTimeout,
+    UnsupportedEncoding,
     UnsupportedImage,
 )
 
@@ -21,18 +25,28 @@ IMAGE = bytes(range(256)) * 20
 Part = tuple[str, tuple[str | None, bytes]]  # of a form: its name, its file's name, its content
 
 
-def read(chunks: Iterable[bytes], type: str, limit: int = 10_000, length: str = "") -> Body:
-    """What read_body makes of a request that arrives in these chunks."""
-    headers = {"content-type": type, "content-length": length}
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items() if value]
-    arriving = iter(chunks)
+def arriving(chunks: Iterable[bytes], seconds: float = 0, **headers: str) -> Request:
+    """A request whose body arrives in these chunks, with so many seconds before each."""
+    pairs = [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items() if v]
+    left = iter(chunks)
 
     async def receive() -> Message:
-        chunk = next(arriving, None)
+        await asyncio.sleep(seconds)
+        chunk = next(left, None)
         return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
-    request = Request({"type": "http", "method": "POST", "headers": pairs}, receive)
-    return asyncio.run(read_body(request, limit))
+    return Request({"type": "http", "method": "POST", "headers": pairs}, receive)
+
+
+def read(chunks: Iterable[bytes], type: str, limit: int = 10_000, length: str = "") -> Body:
+    """What is made of a request that arrives in these chunks."""
+    request = arriving(chunks, content_type=type, content_length=length)
+
+    async def once() -> Body:
+        async with Bodies(limit, limit, 60).read(request) as body:
+            return body
+
+    return asyncio.run(once())
 
 
 def read_form(*parts: Part, limit: int = 20_000) -> Body:
@@ -186,3 +200,86 @@ def test_a_large_image_in_a_form_never_touches_the_disk(monkeypatch: pytest.Monk
     monkeypatch.setattr(tempfile, "tempdir", "/there/is/no/such/folder")
     image = IMAGE * 500  # more than the parser keeps in memory unless told to
     assert read_form(file(content=image), limit=3_000_000).image == image
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "identity, br", "x" * 999])
+def test_an_encoded_body_is_refused_unread(encoding: str) -> None:
+    taken: list[int] = []
+    request = arriving(endless(taken), content_type="image/png", content_encoding=encoding)
+    with pytest.raises(UnsupportedEncoding, match="without Content-Encoding") as caught:
+        asyncio.run(Bodies(9999, 9999, 60).read(request).__aenter__())
+    assert not taken
+    assert len(str(caught.value)) < 200
+    assert caught.value.headers == {"Accept-Encoding": "identity"}
+
+
+def test_the_identity_is_no_encoding() -> None:
+    async def once() -> Body:
+        request = arriving([IMAGE], content_type="image/png", content_encoding="Identity")
+        async with Bodies(9999, 9999, 60).read(request) as body:
+            return body
+
+    assert asyncio.run(once()).image == IMAGE
+
+
+def test_a_body_that_comes_too_slowly_is_given_up_and_counts_no_longer() -> None:
+    async def both() -> Body:
+        bodies = Bodies(10_000, 10_000, 0.5)
+        with pytest.raises(RequestTimeout, match=r"within 0\.5 s") as caught:
+            await bodies.read(arriving(endless([]), 0.1, content_type="image/a")).__aenter__()
+        assert caught.value.headers == {"Connection": "close"}
+        async with bodies.read(arriving([bytes(10_000)], content_type="image/a")) as body:
+            return body
+
+    assert len(asyncio.run(both()).image) == 10_000
+
+
+def test_bodies_are_held_only_as_many_as_there_is_memory_for() -> None:
+    async def visit() -> None:
+        bodies = Bodies(1000, 1500, 60)
+
+        def body(size: int) -> contextlib.AbstractAsyncContextManager[Body]:
+            return bodies.read(arriving([bytes(size)], content_type="image/a"))
+
+        async with body(1000):
+            async with body(500):
+                with pytest.raises(Overloaded, match="too many bodies") as caught:
+                    await body(1).__aenter__()
+                assert caught.value.retry_after >= 1
+            taken: list[int] = []
+            announced = arriving(endless(taken), content_type="image/a", content_length="501")
+            with pytest.raises(Overloaded):
+                await bodies.read(announced).__aenter__()
+            assert not taken
+            for _ in range(3):  # what was refused half-way does not count
+                with pytest.raises(Overloaded):
+                    await body(501).__aenter__()
+            async with body(500):
+                pass
+        async with body(1000):
+            pass
+
+    asyncio.run(visit())
+
+
+def test_one_body_is_taken_whatever_the_memory() -> None:
+    async def once() -> Body:
+        async with Bodies(1000, 10, 60).read(
+            arriving([bytes(999)], content_type="image/a")
+        ) as body:
+            return body
+
+    assert len(asyncio.run(once()).image) == 999
+
+
+def test_what_is_announced_and_does_not_come_takes_no_room() -> None:
+    async def visit() -> None:
+        bodies = Bodies(1000, 1000, 60)
+        never = arriving(endless([]), 60, content_type="image/a", content_length="1000")
+        waiting = asyncio.create_task(bodies.read(never).__aenter__())
+        await asyncio.sleep(0.1)
+        async with bodies.read(arriving([bytes(1000)], content_type="image/a")) as body:
+            assert len(body.image) == 1000
+        waiting.cancel()
+
+    asyncio.run(visit())

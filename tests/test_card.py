@@ -11,14 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.card import (
     CARD,
+    REFERENCE,
     Card,
     GraphFile,
     StyleCard,
     StyleId,
+    pattern,
     read_folder,
     read_style,
     write_card,
     write_graph,
+    write_reference,
     write_style,
 )
 from app.errors import ModelFolderError
@@ -73,7 +76,7 @@ def test_a_style_may_come_from_a_view_of_an_array(tmp_path: Path) -> None:
 
 def test_a_folder_is_read_with_its_card_styles_previews_and_graphs(models: Path) -> None:
     found = read_folder(models / "tiny")
-    assert (found.card.name, found.card.width, found.problems) == ("tiny", 4, ())
+    assert (found.card.name, found.card.width, found.problems) == ("tiny", 4, {})
     assert list(found.styles) == sorted(STYLES)
     for name, style in found.styles.items():
         assert (style.id, style.card.title) == (name, name.title())
@@ -121,7 +124,7 @@ def test_a_write_that_fails_leaves_what_was_there(folder: Path) -> None:
 def test_a_style_that_is_being_written_is_not_read(folder: Path) -> None:
     (folder / "styles" / "new.partial").write_bytes(b"half")
     found = read_folder(folder)
-    assert (list(found.styles), found.problems) == (sorted(STYLES), ())
+    assert (list(found.styles), found.problems) == (sorted(STYLES), {})
 
 
 def no_card(folder: Path) -> None:
@@ -223,7 +226,7 @@ def test_a_damaged_style_is_left_out_and_told(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     found = read_folder(folder)
     assert list(found.styles) == ["plain", "warm"]
-    (problem,) = found.problems
+    (problem,) = found.problems.values()
     assert str(path) in problem
 
 
@@ -290,6 +293,83 @@ def test_a_file_whose_name_is_no_style_id_is_left_out_and_told(folder: Path) -> 
     shutil.copy(folder / "styles" / "warm.safetensors", folder / "styles" / "a,b.safetensors")
     found = read_folder(folder)
     assert list(found.styles) == sorted(STYLES)
-    (problem,) = found.problems
+    (problem,) = found.problems.values()
     assert "a,b.safetensors" in problem
     assert "not a style id" in problem
+
+
+def test_a_reference_is_read_back_as_written(folder: Path) -> None:
+    image, style = pattern(20), np.ones((1, card_of(folder).style_dimension), np.float32)
+    entry = write_reference(folder, image, style, image[:, ::-1])
+    change_card(folder, reference=entry.model_dump())
+    found = read_folder(folder).reference()
+    assert found is not None
+    assert np.array_equal(found.image, image)
+    assert np.array_equal(found.style, style)
+    assert np.array_equal(found.pastiche, image[:, ::-1])
+
+
+def test_a_card_without_a_reference_is_still_one(folder: Path) -> None:
+    card = json.loads((folder / CARD).read_text())
+    del card["reference"]
+    (folder / CARD).write_text(json.dumps(card))
+    assert read_folder(folder).reference() is None
+
+
+def test_a_reference_with_a_flipped_byte_is_refused(folder: Path) -> None:
+    content = bytearray((folder / REFERENCE).read_bytes())
+    content[-1] ^= 1
+    (folder / REFERENCE).write_bytes(content)
+    with pytest.raises(ModelFolderError, match=r"tiny/reference\.safetensors: .*sha256"):
+        read_folder(folder).reference()
+
+
+@pytest.mark.parametrize("wrong", ["image", "style", "pastiche", "no safetensors", "other tensors"])
+def test_a_reference_that_does_not_fit_the_network_is_refused(folder: Path, wrong: str) -> None:
+    tensors: dict[str, Any] = {
+        "image": pattern(16),
+        "style": np.zeros((1, card_of(folder).style_dimension), np.float32),
+        "pastiche": pattern(16),
+    }
+    if wrong in tensors:
+        tensors[wrong] = tensors[wrong][..., :2]
+    entry = write_reference(folder, **tensors)
+    if wrong not in tensors:
+        content = b"" if wrong == "no safetensors" else style_file("F32", bytes(8))
+        entry = write_graph(folder, REFERENCE, content)
+    change_card(folder, reference=entry.model_dump())
+    with pytest.raises(ModelFolderError, match=r"tiny/reference\.safetensors: "):
+        read_folder(folder).reference()
+
+
+def test_a_reference_of_another_type_is_refused(folder: Path) -> None:
+    image: Any = pattern(16).astype(np.float32)
+    style = np.zeros((1, card_of(folder).style_dimension), np.float32)
+    change_card(folder, reference=write_reference(folder, image, style, image).model_dump())
+    with pytest.raises(ModelFolderError, match="do not fit"):
+        read_folder(folder).reference()
+
+
+@pytest.mark.parametrize("side", [1, 16, 48, 300])
+def test_the_pattern_has_slopes_and_noise_at_every_size(side: int) -> None:
+    image = pattern(side)
+    assert image.shape == (1, side, side, 3)
+    assert image.dtype == np.uint8
+    assert np.array_equal(image, pattern(side))
+    if side > 1:
+        assert image[0].reshape(-1, 3).std(axis=0).min() > 10
+
+
+def test_cards_paint_the_same_whatever_is_told_of_the_fit(folder: Path) -> None:
+    card = card_of(folder)
+    assert card.paints_as(card.model_copy(update={"fitted": {"a": 1}, "quality": {"b": 2}}))
+    assert not card.paints_as(card.model_copy(update={"tile_margin": 4}))
+    entry = card.graphs["apply"].model_copy(update={"sha256": SHA})
+    assert not card.paints_as(card.model_copy(update={"graphs": {**card.graphs, "apply": entry}}))
+
+
+def test_a_style_file_has_the_mode_of_any_new_file(folder: Path) -> None:
+    style = next(iter(read_folder(folder).styles.values()))
+    path = write_style(folder, style.id, style.vector, style.card)
+    (folder / "any").touch()
+    assert path.stat().st_mode == (folder / "any").stat().st_mode

@@ -115,9 +115,9 @@ def test_a_missing_painting_is_named(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for(photos: list[Path]) -> None:
-    again = Batches(photos, recipe(), rank=1, ranks=2)
+    again = Batches(photos, recipe(), rank=1)
     batches = [again[step] for step in (3, 0, 3)]
-    fresh = Batches(photos, recipe(), rank=1, ranks=2)[3]
+    fresh = Batches(photos, recipe(), rank=1)[3]
     for batch in batches[::2]:
         assert torch.equal(batch.photos, fresh.photos)
         assert torch.equal(batch.style_index, fresh.style_index)
@@ -131,22 +131,31 @@ def test_seed_step_and_rank_each_change_the_batch(
     photos: list[Path], seed: int, step: int, rank: int
 ) -> None:
     batch = Batches(photos, recipe())[0]
-    other = Batches(photos, recipe(seed), rank, ranks=2)[step]
+    other = Batches(photos, recipe(seed), rank)[step]
     assert not torch.equal(batch.photos, other.photos)
 
 
-@pytest.mark.parametrize(("ranks", "steps"), [(1, 3), (3, 1)])
-def test_styles_go_round_evenly(photos: list[Path], ranks: int, steps: int) -> None:
-    shares = [Batches(photos, recipe(), rank, ranks) for rank in range(ranks)]
-    styles = Counter(int(s) for share in shares for t in range(steps) for s in share[t].style_index)
-    assert styles == {0: 2, 1: 2, 2: 2}  # three styles in three batches of two
+def test_a_style_is_drawn_by_its_share(photos: list[Path]) -> None:
+    first, *others = make_recipe().styles
+    styles = [first.model_copy(update={"share": 2.0}), *others]
+    batches = Batches(photos[:1], recipe().model_copy(update={"styles": styles}))
+    drawn = Counter(int(s) for step in range(200) for s in batches[step].style_index)
+    assert drawn.total() == 400
+    assert 160 < drawn[0] < 240  # two of four parts
+    assert all(70 < drawn[other] < 130 for other in (1, 2))
 
 
 def test_a_phase_sets_crop_and_batch(photos: list[Path]) -> None:
-    phases = [Phase(steps=2, crop=32, batch=3), Phase(steps=1, crop=64, batch=1)]
+    phases = [Phase(steps=2, crop=[32], batch=3), Phase(steps=1, crop=[64], batch=1)]
     batches = Batches(photos, recipe(0, *phases))
     shapes = [tuple(batches[step].photos.shape) for step in range(len(batches))]
     assert shapes == [(3, 3, 32, 32), (3, 3, 32, 32), (1, 3, 64, 64)]
+
+
+def test_crops_of_several_sizes_take_turns_at_one_cost(photos: list[Path]) -> None:
+    batches = Batches(photos, recipe(0, Phase(steps=4, crop=[32, 64, 128], batch=4)))
+    shapes = [tuple(batches[step].photos.shape) for step in range(4)]
+    assert shapes == [(4, 3, 32, 32), (1, 3, 64, 64), (1, 3, 128, 128), (4, 3, 32, 32)]
 
 
 @pytest.mark.parametrize("size", [(20, 10), (1, 50), (33, 31)])

@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from app.problems import MEDIA_TYPE, Problem
+from app.server import KEEP_ALIVE
 from app.settings import Settings
 from tests.test_documentation import CODES
 
@@ -149,69 +152,77 @@ def test_the_health_checks_tell_a_healthy_server_from_another(status: int, healt
         assert (done.returncode == 0) is healthy
 
 
-def block(name: str) -> str:
-    """The lines of docker-compose.yml that are indented below `name:`."""
-    lines = iter(read("docker-compose.yml").splitlines())
-    start = next(line for line in lines if re.match(rf" *{re.escape(name)}:( &\w+)?$", line))
-    depth = len(start) - len(start.lstrip())
-    inside: list[str] = []
-    for line in lines:
-        if line.strip() and len(line) - len(line.lstrip()) <= depth:
-            break
-        inside.append(line)
-    return "\n".join(inside)
+def services() -> dict[str, dict[str, Any]]:
+    """Those of docker-compose.yml, with what they take over from others."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load(read("docker-compose.yml"))["services"]
+    return found
+
+
+REPLICAS = ("pastiche", "pastiche-gpu")
+
+
+def test_the_composition_is_one_by_the_schema_of_its_format() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run(
+        [*command, "docker-compose.yml"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_passes_the_linter() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_service_is_hardened() -> None:
-    hardening = block("x-hardening")
-    for setting in (
-        "restart: unless-stopped",
-        "read_only: true",
-        "cap_drop: [ALL]",
-        'security_opt: ["no-new-privileges:true"]',
-    ):
-        assert setting in hardening
-    assert "<<: *hardening" in block("x-replica")
-    assert "<<: *hardening" in block("gateway")
-    assert "<<: *replica" in block("pastiche")
-    assert "<<: *replica" in block("pastiche-gpu")
-    for service in ("x-replica", "gateway"):
-        assert re.search(r'tmpfs: \["/tmp:', block(service))
-        assert re.search(r"mem_limit: \d+g", block(service))
-        assert "healthcheck:" in block(service)
+    assert set(services()) == {*REPLICAS, "gateway"}
+    for service in services().values():
+        assert service["restart"] == "unless-stopped"
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["tmpfs"][0].startswith("/tmp:size=")
+        assert re.fullmatch(r"\d+g", service["mem_limit"])
+        assert service["healthcheck"]["test"]
+        assert "privileged" not in service
 
 
 def test_replicas_are_given_longer_to_stop_than_they_take() -> None:
-    drain = re.search(r'PASTICHE_DRAIN_SECONDS: "(\d+)"', block("x-replica"))
-    grace = re.search(r"stop_grace_period: (\d+)s", block("x-replica"))
-    assert drain
-    assert grace
-    assert int(drain[1]) < int(grace[1])
+    for name in REPLICAS:
+        environment = services()[name]["environment"]
+        needed = sum(int(environment[f"PASTICHE_{s}"]) for s in ("SHUTDOWN_DELAY", "DRAIN_SECONDS"))
+        grace = re.fullmatch(r"(\d+)s", services()[name]["stop_grace_period"])
+        assert grace
+        assert needed < int(grace[1])
+
+
+def test_the_composition_sets_only_settings_that_there_are() -> None:
+    known = {f"PASTICHE_{name.upper()}" for name in Settings.model_fields}
+    for name in REPLICAS:
+        assert set(services()[name]["environment"]) <= known
 
 
 def test_the_gpu_is_reserved_in_a_profile_of_its_own() -> None:
-    service = block("pastiche-gpu")
-    assert "profiles: [gpu]" in service
-    assert "DEVICE: gpu" in service
-    assert "driver: nvidia" in service
-    assert "capabilities: [gpu]" in service
-    assert "aliases: [pastiche]" in service
-    assert "profiles" not in block("pastiche")
+    service = services()["pastiche-gpu"]
+    assert service["profiles"] == ["gpu"]
+    assert service["build"]["args"] == {"DEVICE": "gpu"}
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert service["networks"]["inside"]["aliases"] == ["pastiche"]
+    assert "profiles" not in services()["pastiche"]
 
 
 def test_the_gateways_image_is_unprivileged_and_of_one_version() -> None:
-    assert re.search(r"image: nginxinc/nginx-unprivileged:\d+\.\d+\.\d+-alpine$", read_gateway())
+    image = services()["gateway"]["image"]
+    assert re.fullmatch(r"nginxinc/nginx-unprivileged:\d+\.\d+\.\d+-alpine", image)
 
 
-def read_gateway() -> str:
-    return next(line for line in block("gateway").splitlines() if "image:" in line)
-
-
-def test_the_composition_is_yaml() -> None:
-    yaml = pytest.importorskip("yaml", reason="no YAML library is installed here")
-    services = yaml.safe_load(read("docker-compose.yml"))["services"]
-    assert set(services) == {"pastiche", "pastiche-gpu", "gateway"}
-    assert all(service["read_only"] for service in services.values())
+def test_the_servers_keep_idle_connections_longer_than_the_gateway() -> None:
+    upstream = read("deploy/nginx.conf").split("upstream pastiche {")[1].partition("}")[0]
+    kept = re.search(r"keepalive_timeout (\d+)s;", upstream)
+    assert kept
+    assert int(kept[1]) < KEEP_ALIVE
 
 
 def test_the_gateway_takes_bodies_as_large_as_the_server_does() -> None:
@@ -243,15 +254,18 @@ def test_the_gateways_own_errors_are_problem_documents() -> None:
     assert conf.count(f"default_type {MEDIA_TYPE};") == len(answers)
 
 
-def local_gateway(folder: Path, port: int, replica: int) -> Path:
+def local_gateway(folder: Path, port: int, *replicas: int) -> Path:
     """deploy/nginx.conf for this machine: on the loopback, everything that it writes in folder."""
     conf = read("deploy/nginx.conf")
+    name = re.search(r"server pastiche:8000(.*)\n", conf)
+    assert name
+    servers = "\n".join(f"server 127.0.0.1:{replica}{name[1]}" for replica in replicas)
     for here, there in {
         "/tmp/": f"{folder}/",
         "/dev/stderr": f"{folder}/errors.log",
         "/dev/stdout": f"{folder}/access.log",
         "listen 8080": f"listen 127.0.0.1:{port}",
-        "server pastiche:8000": f"server 127.0.0.1:{replica}",
+        name[0]: f"{servers}\n",
     }.items():
         assert here in conf
         conf = conf.replace(here, there)
@@ -281,10 +295,10 @@ def test_nginx_takes_the_gateways_configuration(tmp_path: Path) -> None:
 
 
 @contextmanager
-def gateway(folder: Path, replica: int) -> Iterator[http.client.HTTPConnection]:
-    """A connection to a running nginx before one replica."""
+def gateway(folder: Path, *replicas: int) -> Iterator[http.client.HTTPConnection]:
+    """A connection to a running nginx before replicas."""
     port = free_port()
-    conf = local_gateway(folder, port, replica)
+    conf = local_gateway(folder, port, *replicas)
     with subprocess.Popen(nginx(folder, conf, "-g", "daemon off;")) as process:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         try:
@@ -335,3 +349,80 @@ def test_the_gateway_hands_on_what_the_replica_answers_but_not_its_metrics(tmp_p
             statuses.append((answer.status, answer.headers.get("Content-Type")))
             answer.read()
     assert statuses == [(200, None), (404, None), (404, MEDIA_TYPE)]
+
+
+class Replica:
+    """A server in a process of its own, on a port that stays its."""
+
+    def __init__(self, models: Path) -> None:
+        self.port = free_port()
+        self._environment = {
+            **os.environ,
+            "PASTICHE_MODELS": str(models),
+            "PASTICHE_DEVICE": "cpu",
+            "PASTICHE_THREADS": "1",
+            "PASTICHE_SHUTDOWN_DELAY": "3",  # longer than nginx passes over who has come back
+        }
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            command, env=self._environment, cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+    def wait(self) -> None:
+        for _ in range(2400):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                connection.request("GET", "/readyz")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass
+            finally:
+                connection.close()
+            time.sleep(0.05)
+        raise TimeoutError("the replica did not become ready")
+
+
+@needs_nginx
+def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
+    tmp_path: Path, models: Path, jpeg: bytes
+) -> None:
+    replicas = [Replica(models), Replica(models)]
+    answers: list[tuple[int, bytes]] = []
+    over = threading.Event()
+
+    def call(port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while not over.is_set():
+            connection.request("POST", "/stylize?style=warm", jpeg, {"Content-Type": "image/jpeg"})
+            answer = connection.getresponse()
+            answers.append((answer.status, answer.read()))
+        connection.close()
+
+    try:
+        for replica in replicas:
+            replica.wait()
+        with gateway(tmp_path, *(replica.port for replica in replicas)) as connection:
+            callers = [threading.Thread(target=call, args=[connection.port]) for _ in range(3)]
+            for caller in callers:
+                caller.start()
+            for replica in replicas:
+                replica.stop()
+                replica.start()
+                replica.wait()
+            over.set()
+            for caller in callers:
+                caller.join()
+    finally:
+        over.set()
+        for replica in replicas:
+            replica.stop()
+    assert len(answers) > 10
+    assert [answer for answer in answers if answer[0] != 200] == []

@@ -14,7 +14,7 @@ from app.card import Card
 from app.errors import PasticheError
 from app.options import Options
 from app.problems import Problem
-from app.routes import router
+from app.routes import open_router, router
 from app.server import create_app
 from app.settings import BUNDLED_MODELS, PREFIX, Settings
 from training.recipe import Phase, Recipe, Style
@@ -47,6 +47,8 @@ def shown(default: object) -> str:
     """A default as the documentation writes it."""
     if default == BUNDLED_MODELS:
         return "`models`"
+    if not str(default):
+        return "none"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
@@ -70,7 +72,7 @@ def routes() -> set[str]:
     app = create_app(Settings())
     found = {
         f"{method} {route.path}"
-        for route in (*app.routes, *router.routes)
+        for route in (*app.routes, *router.routes, *open_router.routes)
         if isinstance(route, Route)
         for method in route.methods or ()
     }
@@ -191,3 +193,10 @@ def test_every_relative_link_leads_to_something(page: Path) -> None:
         assert target.exists(), f"{link}: there is no such file"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), f"{link}: there is no such heading"
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = re.findall(r"`(tests/test_\w+\.py)(?:::(\w+))?`", text("reliability.md"))
+    assert len(named) > 20
+    for file, name in named:
+        assert not name or f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), name

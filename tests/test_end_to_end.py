@@ -13,6 +13,7 @@ from app.server import create_app
 from app.settings import read_settings
 from tests.conftest import wait_until_ready
 from training import export, train
+from training.checkpoint import read_checkpoint
 
 RECIPE = """
 name = "stripes"
@@ -71,7 +72,7 @@ def test_a_fit_is_exported_served_and_equals_pytorch(tmp_path: Path, photo: Imag
         "--sample", str(tmp_path / "photos" / "cat.png"),
     ]) == 0  # fmt: skip
 
-    _, gallery = export.load_gallery(train.read_checkpoint(run / "checkpoint.pt"))
+    _, gallery = export.load_gallery(read_checkpoint(run / "checkpoint.pt"))
     with TestClient(create_app(read_settings(models=models, device="cpu"))) as client:
         wait_until_ready(client)
         content = (tmp_path / "photos" / "cat.png").read_bytes()

@@ -14,8 +14,8 @@ from app.card import read_folder
 from tests.conftest import STYLES, make_gallery, make_recipe
 from tests.generated import picture, pixels, write_pictures
 from training import export, graph
+from training.checkpoint import CHECKPOINT, start
 from training.network import TransformNetwork
-from training.train import CHECKPOINT, start
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def test_a_folder_holds_every_style_with_its_preview(models: Path) -> None:
     assert folder.card.tile_margin == export.tile_margin(1)
     for style in folder.styles.values():
         assert style.card.title == style.id.title()
+        assert style.card.painting_size == make_recipe().painting_size
         assert style.preview is not None
         with Image.open(style.preview) as preview:
             assert preview.size == (60, 40)
@@ -126,7 +127,7 @@ def test_the_command_writes_a_folder_that_says_how_it_was_fitted(
     (earlier,) = fitted["earlier"]
     assert earlier["recipe"]["loss_network"] == "older.safetensors"
     assert (earlier["steps"], earlier["seconds"]) == (3, 13)
-    assert fitted["recipe"]["phases"] == [{"steps": 4, "crop": 32, "batch": 2}]
+    assert fitted["recipe"]["phases"] == [{"steps": 4, "crop": [32], "batch": 2}]
     assert {"device", "torch", "commit", "exported"} <= fitted.keys()
     text = json.dumps(fitted)
     assert "somebody" not in text

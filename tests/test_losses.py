@@ -9,6 +9,7 @@ from training.losses import (
     PerceptualLoss,
     StyleLoss,
     gram_matrix,
+    grid_energy,
     relative_error,
     total_variation,
 )
@@ -122,3 +123,30 @@ def test_an_unknown_layer_is_told_before_the_fit(unknown: str) -> None:
         PerceptualLoss(
             LossNetwork(loss_weights()), [planes(1, 64, 64)], layers["content"], layers["style"]
         )
+
+
+def test_grid_energy_is_that_of_a_weave_and_not_of_strokes() -> None:
+    torch.manual_seed(0)
+    flat = torch.full((1, 3, 128, 128), 0.5)
+    weave = flat.clone()
+    weave[..., ::4, ::4] += 0.2
+    loose = flat.clone()
+    loose[..., ::5, ::5] += 0.2  # as fine, but not on the grid
+    strokes = 0.5 + 0.2 * torch.randn(1, 3, 128, 128)
+    energies = [grid_energy(image).item() for image in (flat, weave, loose, strokes)]
+    assert energies[0] == 0
+    # One phase in sixteen differs by 0.2: a variance of 0.04 x 15 / 256.
+    assert energies[1] == pytest.approx(0.04 * 15 / 256, rel=1e-4)
+    assert energies[2] < 0.1 * energies[1]
+    assert energies[3] < 0.05 * 0.2**2
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (33, 47), (17, 130)])
+def test_grid_energy_takes_any_size_and_can_be_lowered(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, *shape, requires_grad=True)
+    energy = grid_energy(images)
+    assert energy.shape == (2,)
+    energy.sum().backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    assert grid_energy(images - 10 * images.grad).lt(energy).all()

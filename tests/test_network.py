@@ -32,7 +32,7 @@ def test_the_pastiche_has_the_size_of_the_photo_and_lies_in_range(
     gallery: Gallery, height: int, width: int
 ) -> None:
     gallery.network.output.weight.mul_(10)  # so much contrast that the clamp has work to do
-    pastiche = gallery(planes(2, height, width), torch.tensor([0, 1]))
+    pastiche = gallery.paint(planes(2, height, width), torch.tensor([0, 1]))
     assert pastiche.shape == (2, 3, height, width)
     assert pastiche.min() == 0
     assert pastiche.max() == 1
@@ -43,8 +43,8 @@ def test_sides_that_4_does_not_divide_are_padded_by_reflection(gallery: Gallery)
     photo, style = planes(1, 18, 45), torch.tensor([0])
     padded = torch.cat([photo, photo[..., -3:-1, :].flip(2)], dim=2)
     padded = torch.cat([padded, padded[..., -4:-1].flip(3)], dim=3)
-    whole = gallery(padded, style)[..., :18, :45]
-    torch.testing.assert_close(gallery(photo, style), whole, rtol=0, atol=1e-6)
+    whole = gallery.paint(padded, style)[..., :18, :45]
+    torch.testing.assert_close(gallery.paint(photo, style), whole, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("width", "blocks", "dimension"), [(32, 5, 3200), (4, 1, 144)])
@@ -64,17 +64,17 @@ def test_an_impossible_network_is_refused(width: int, blocks: int) -> None:
 @torch.no_grad()
 def test_a_new_network_starts_near_grey() -> None:
     torch.manual_seed(0)
-    pastiche = Gallery(TransformNetwork(4, 1), 1)(planes(1, 32, 32), torch.tensor([0]))
+    pastiche = Gallery(TransformNetwork(4, 1), 1).paint(planes(1, 32, 32), torch.tensor([0]))
     assert pastiche.sub(0.5).abs().max() < 0.2
 
 
 @torch.no_grad()
 def test_styles_in_one_batch_paint_what_each_paints_alone(gallery: Gallery) -> None:
     photos, styles = planes(3, 24, 20), torch.tensor([2, 0, 1])
-    together = gallery(photos, styles)
-    alone = [gallery(photos[i : i + 1], styles[i : i + 1]) for i in range(3)]
+    together = gallery.paint(photos, styles)
+    alone = [gallery.paint(photos[i : i + 1], styles[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
-    assert (gallery(photos[:1], styles[1:2]) - alone[0]).abs().mean() > 0.01
+    assert (gallery.paint(photos[:1], styles[1:2]) - alone[0]).abs().mean() > 0.01
 
 
 def test_every_piece_of_the_style_vector_is_used(gallery: Gallery) -> None:
@@ -124,9 +124,9 @@ def test_statistics_are_taken_in_float32_whatever_comes_in(dtype: torch.dtype, s
 def test_mixed_precision_paints_nearly_the_same_in_float32(gallery: Gallery) -> None:
     photos, styles = planes(2, 32, 32), torch.tensor([0, 1])
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = gallery(photos, styles)
+        mixed = gallery.paint(photos, styles)
     assert mixed.dtype == torch.float32
-    assert (mixed - gallery(photos, styles)).abs().mean() < 0.02
+    assert (mixed - gallery.paint(photos, styles)).abs().mean() < 0.02
 
 
 def test_the_clamp_lets_a_gradient_through_only_where_it_leads_back() -> None:
@@ -167,3 +167,24 @@ def seam(blocks: int, margin: int) -> float:
 def test_tiles_with_the_margin_join_without_a_seam(blocks: int) -> None:
     assert seam(blocks, tile_margin(blocks)) < 1e-5
     assert seam(blocks, tile_margin(blocks) - 8) > 1e-3  # control: two strides less do not do
+
+
+def test_peaks_are_told_and_painting_stays_the_same(gallery: Gallery) -> None:
+    photo, style = planes(2, 48, 48), gallery.styles[:2]
+    pastiche, peaks = gallery.network.forward_with_peaks(photo, style)
+    torch.testing.assert_close(pastiche, gallery.network(photo, style), rtol=0, atol=1e-5)
+    assert peaks.tolist() == [0, 0]
+    photo[1] = 0.5
+    photo[1, :, 24, 24] = 1  # one pixel alone: some 40 standard deviations
+    _, peaks = gallery.network.forward_with_peaks(photo, style)
+    assert peaks[0] == 0
+    assert peaks[1] > 0.02
+
+
+def test_a_fit_can_lower_peaks(gallery: Gallery) -> None:
+    photo = torch.full((1, 3, 48, 48), 0.5)
+    photo[:, :, 24, 24] = 1
+    _, peaks = gallery.network.forward_with_peaks(photo, gallery.styles[:1])
+    peaks.mean().backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in gallery.network.encoder.parameters()]
+    assert all(g is not None and g.abs().max() > 0 for g in gradients)

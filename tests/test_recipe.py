@@ -36,6 +36,12 @@ def test_every_shipped_recipe_can_be_read(path: Path) -> None:
     assert recipe.steps > 0
 
 
+def test_a_style_counts_as_it_says_or_as_the_recipe_says(path: Path) -> None:
+    more = '[[styles]]\nid = "night"\npainting = "night.jpg"\ntitle = "Night"\nstyle_weight = 0\n'
+    path.write_text(RECIPE + more, encoding="utf-8")
+    assert read_recipe(path, ["style_weight=20"]).style_weights == [20, 0]
+
+
 def test_there_are_shipped_recipes() -> None:
     assert SHIPPED
 
@@ -50,7 +56,15 @@ def test_what_a_recipe_leaves_out_has_defaults(path: Path) -> None:
 def test_a_step_knows_its_phase(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.steps == 5
-    assert [recipe.phase(step).crop for step in range(7)] == [32, 32, 32, 64, 64, 64, 64]
+    assert [recipe.phase(step).crop for step in range(7)] == [
+        [32],
+        [32],
+        [32],
+        [64],
+        [64],
+        [64],
+        [64],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +95,7 @@ def test_phases_and_styles_can_be_overridden_as_lists_of_tables(path: Path) -> N
             "seed=2",  # the last one counts
         ],
     )
-    assert [(p.steps, p.crop, p.batch) for p in recipe.phases] == [(1, 32, 4), (9, 128, 2)]
+    assert [(p.steps, p.crop, p.batch) for p in recipe.phases] == [(1, [32], 4), (9, [128], 2)]
     assert [style.id for style in recipe.styles] == ["a"]
     assert recipe.seed == 2
 
@@ -95,7 +109,7 @@ def test_phases_and_styles_can_be_overridden_as_lists_of_tables(path: Path) -> N
         ("width=wide", "width: Input should be a valid integer"),
         ("name=../up", "name: String should match"),
         ("phases=[]", "phases: List should have at least 1 item"),
-        ("phases=[{steps=1, crop=33}]", "phases.0.crop: Input should be a multiple of 4"),
+        ("phases=[{steps=1, crop=33}]", "phases.0.crop.0: Input should be a multiple of 4"),
         ("phases=[{steps=1, crop=32, size=1}]", "phases.0.size: Extra inputs are not permitted"),
         ("learning_rate=0", "learning_rate: Input should be greater than 0"),
         ("warmup=1", "warmup: Input should be less than 1"),

@@ -206,6 +206,7 @@ def test_health_and_readiness_tell_what_really_runs(client: TestClient) -> None:
         "precision": "float32",
         "networks": ["tiny"],
         "styles": 3,
+        "reason": None,
     }
 
 
@@ -236,9 +237,9 @@ def test_metrics_count_known_routes_only(client: TestClient, jpeg: bytes) -> Non
     for path in ("/a", "/b", "/styles/x1"):
         client.get(path)
     text = client.get("/metrics").text
-    assert 'pastiche_requests_total{route="/stylize",status="200"} 1.0' in text
-    assert 'pastiche_requests_total{route="_other",status="404"} 2.0' in text
-    assert 'pastiche_requests_total{route="/styles/{style_id}",status="404"} 1.0' in text
+    assert 'pastiche_requests_total{route="/stylize",status="200",style="warm"} 1.0' in text
+    assert 'pastiche_requests_total{route="_other",status="404",style=""} 2.0' in text
+    assert '{route="/styles/{style_id}",status="404",style=""} 1.0' in text
     assert 'pastiche_styles_total{style="warm"} 1.0' in text
     assert "x1" not in text
 

@@ -19,7 +19,18 @@ def test_the_default_models_are_the_bundled_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("device", "tpu"), ("port", "70000"), ("max_pixels", "0")]
+    ("name", "value"),
+    [
+        ("device", "tpu"),
+        ("port", "70000"),
+        ("max_pixels", "0"),
+        ("log_format", "xml"),
+        ("forwarded_allow", "gateway"),
+        ("forwarded_allow", "10.0.0.1/8"),
+        ("forwarded_allow", "*"),
+        ("shutdown_delay", "-1"),
+        ("shutdown_delay", "inf"),
+    ],
 )
 def test_a_setting_out_of_range_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -27,3 +38,8 @@ def test_a_setting_out_of_range_is_named(
     monkeypatch.setenv(f"PASTICHE_{name.upper()}", value)
     with pytest.raises(SettingsError, match=f"PASTICHE_{name.upper()}"):
         read_settings()
+
+
+def test_gateways_are_addresses_and_networks() -> None:
+    value = "192.0.2.1, 10.0.0.0/8,2001:db8::/32"
+    assert read_settings(forwarded_allow=value).forwarded_allow == value

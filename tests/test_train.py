@@ -16,10 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 )
 
 from tests.generated import loss_weights, planes, write_pictures
-from training import train
+from training import preview, train
+from training.checkpoint import CHECKPOINT, Run, read_checkpoint, start
 from training.data import Batches, find_photos
+from training.objective import perceptual_loss
 from training.recipe import Recipe, read_recipe
-from training.train import CHECKPOINT, CollapseError, Flatness, Run, fit, perceptual_loss, start
+from training.train import CollapseError, Flatness, fit
 
 CPU = torch.device("cpu")
 RECIPE = """
@@ -70,7 +72,7 @@ def arguments(place: Path, *more: str, **paths: str) -> list[str]:
 
 
 def checkpoint(place: Path, run: str = "run") -> dict[str, Any]:
-    return train.read_checkpoint(place / run / CHECKPOINT)
+    return read_checkpoint(place / run / CHECKPOINT)
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -92,7 +94,7 @@ def assert_same(one: Any, other: Any) -> None:
 def fit_here(place: Path, run: Run, **options: Any) -> None:
     photos = find_photos(place / "photos")
     loss = perceptual_loss(run.recipe, place / "paintings", CPU)
-    fit(run, loss, photos, place, train.sheet_crops(photos, 32), workers=0, **options)
+    fit(run, loss, photos, place, preview.sheet_crops(photos, 32), workers=0, **options)
 
 
 def recipe(place: Path, *overrides: str) -> Recipe:
@@ -106,13 +108,26 @@ def test_a_fit_lowers_the_loss(place: Path) -> None:
 
     @torch.no_grad()
     def measure() -> float:
-        content, style, _ = loss(run.gallery(photos, styles), photos, styles)
+        content, style, _ = loss(run.gallery.paint(photos, styles), photos, styles)
         return float(content.mean() + 10 * style.mean())
 
     before = measure()
     fit_here(place, run)
     assert run.step == 40
     assert measure() < 0.7 * before
+
+
+def test_the_weight_of_a_style_counts_for_that_style(place: Path) -> None:
+    found = []
+    for weight in (10, 30):
+        values = recipe(place).model_dump()
+        values["styles"][1]["style_weight"] = weight
+        run = start(Recipe.model_validate(values), CPU)
+        run.gallery.network.requires_grad_(False)
+        fit_here(place, run)
+        found.append(run.gallery.styles.detach())
+    assert torch.equal(found[0][0], found[1][0])
+    assert not torch.equal(found[0][1], found[1][1])
 
 
 def test_a_fit_leaves_checkpoint_sheet_and_scalars(
@@ -132,32 +147,32 @@ def test_a_fit_leaves_checkpoint_sheet_and_scalars(
         "sheet-000005.jpg",
     ]
     with Image.open(place / "sheet-000005.jpg") as sheet:
-        assert sheet.size == (32 * (1 + 2), 32 * train.SHEET_PHOTOS)
+        assert sheet.size == (32 * (1 + 2), 32 * preview.SHEET_PHOTOS)
 
     board = EventAccumulator(str(place))
     board.Reload()
     assert set(board.Tags()["scalars"]) == {
-        *(f"loss/{name}" for name in ("content", "style", "variation", "total")),
-        *("gradient_norm", "learning_rate"),
+        *(f"loss/{name}" for name in ("content", "style", "variation", "objective")),
+        *("gradient_norm", "learning_rate", "loss/peaks", "loss/grid"),
     }
-    content, style, variation, total = (
-        board.Scalars(f"loss/{name}") for name in ("content", "style", "variation", "total")
+    content, style, variation, grid, total = (
+        board.Scalars(f"loss/{name}")
+        for name in ("content", "style", "variation", "grid", "objective")
     )
     assert [scalar.step for scalar in total] == [2, 4]
-    assert content[1].value + 10 * style[1].value + 0.2 * variation[1].value == pytest.approx(
-        total[1].value, rel=1e-3
-    )
+    terms = content[1].value + 10 * style[1].value + 0.2 * variation[1].value
+    assert terms + 200 * grid[1].value == pytest.approx(total[1].value, rel=1e-3)
 
 
 @torch.no_grad()
 def test_a_sheet_shows_each_photo_and_then_its_styles(place: Path) -> None:
     gallery = start(recipe(place), CPU).gallery
     gallery.network.output.weight.mul_(20)
-    photos = train.sheet_crops(find_photos(place / "photos"), 32)
-    sheet = np.asarray(train.preview_sheet(gallery, photos))
+    photos = preview.sheet_crops(find_photos(place / "photos"), 32)
+    sheet = np.asarray(preview.preview_sheet(gallery, photos))
     assert sheet.shape == (3 * 32, 3 * 32, 3)
     for row, photo in enumerate(photos):
-        cells = [photo, *(gallery(photo, torch.tensor([i])) for i in range(2))]
+        cells = [photo, *(gallery.paint(photo, torch.tensor([i])) for i in range(2))]
         expected = torch.cat(cells, dim=3)[0].permute(1, 2, 0) * 255
         assert np.abs(sheet[32 * row : 32 * row + 32] - expected.numpy()).max() <= 1
 
@@ -166,7 +181,7 @@ def test_sheets_do_without_photos_that_cannot_be_read(place: Path) -> None:
     photos = write_pictures(place / "many", 12)
     for photo in photos[:11]:
         photo.write_bytes(b"no picture")
-    (crop,) = train.sheet_crops(photos, 64)
+    (crop,) = preview.sheet_crops(photos, 64)
     assert crop.shape == (1, 3, 64, 64)
 
 
@@ -228,7 +243,7 @@ def test_a_fit_can_start_from_another_and_tells_it(place: Path) -> None:
     run = start(recipe(place, "seed=1"), CPU)
     run.start_from(first)
     assert_same(dict(run.gallery.state_dict()), checkpoint(place)["gallery"])
-    assert (run.step, run.seconds, run.optimizer.state) == (0, 0, {})
+    assert (run.step, run.seconds, [o.state for o in run.optimizers]) == (0, 0, [{}, {}])
 
     (place / "second").mkdir()
     torch.nn.init.constant_(run.gallery.styles, 7)
@@ -247,7 +262,7 @@ def test_a_fit_can_start_from_another_and_tells_it(place: Path) -> None:
     ("override", "words"),
     [
         ("width=8", "another width"),
-        ('styles=[{id="wave", painting="0.png", title="Wave"}]', "another styles"),
+        ("residual_blocks=2", "another residual_blocks"),
     ],
 )
 def test_a_fit_does_not_start_from_another_network(
@@ -360,9 +375,9 @@ def test_a_device_that_is_not_there_is_told(
 # The command, which then leaves what each process has fitted and how often it wrote.
 WITNESS = """
 import os, sys, torch
-from training import train
+from training import checkpoint, train
 
-fit, save, saved = train.fit, train.Run.save, []
+fit, save, saved = train.fit, checkpoint.Run.save, []
 
 def count(run, folder):
     saved.append(run.step)
@@ -373,7 +388,7 @@ def keep(run, loss, photos, folder, *rest, **options):
     witness = {"gallery": run.gallery.state_dict(), "saved": saved}
     torch.save(witness, folder / f"rank{os.environ['RANK']}.pt")
 
-train.Run.save, train.fit = count, keep
+checkpoint.Run.save, train.fit = count, keep
 sys.exit(train.main())
 """
 

@@ -100,20 +100,19 @@ class Batches(Dataset[Batch]):
     So a run that resumes at a step sees what it would have seen, with nothing to restore.
     """
 
-    def __init__(self, photos: list[Path], recipe: Recipe, rank: int = 0, ranks: int = 1) -> None:
-        self.photos, self.recipe, self.rank, self.ranks = photos, recipe, rank, ranks
+    def __init__(self, photos: list[Path], recipe: Recipe, rank: int = 0) -> None:
+        self.photos, self.recipe, self.rank = photos, recipe, rank
 
     def __len__(self) -> int:
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> Batch:
-        phase = self.recipe.phase(step)
+        size, crop = self.recipe.phase(step).shape(step)
         dice = random.Random(f"{self.recipe.seed}/{step}/{self.rank}")
-        # Styles go round, so that each has the same share of the samples.
-        first = (step * self.ranks + self.rank) * phase.batch
-        styles = [(first + i) % len(self.recipe.styles) for i in range(phase.batch)]
+        shares = [style.share for style in self.recipe.styles]
+        styles = dice.choices(range(len(shares)), shares, k=size)
         unreadable: list[str] = []
-        crops = [self._crop(phase.crop, dice, unreadable) for _ in range(phase.batch)]
+        crops = [self._crop(crop, dice, unreadable) for _ in range(size)]
         photos = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return Batch(photos, torch.tensor(styles), unreadable)
 

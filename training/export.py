@@ -7,6 +7,7 @@ is not written.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,15 +20,25 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from app.card import WEIGHTS, Card, GraphFile, StyleCard, write_card, write_graph, write_style
+from app.card import (
+    WEIGHTS,
+    Card,
+    GraphFile,
+    StyleCard,
+    pattern,
+    write_card,
+    write_graph,
+    write_reference,
+    write_style,
+)
+from training.checkpoint import read_checkpoint
 from training.data import DataError, find_photos, read_image
 from training.graph import build_graph
 from training.network import Gallery, TransformNetwork
 from training.recipe import Recipe, RecipeError
-from training.train import read_checkpoint
 
 # (width, height): square, wide, tall, odd, smallest, and larger than any crop that was fitted on
 SHAPES = ((256, 256), (401, 263), (251, 377), (16, 16), (17, 333), (1024, 683))
@@ -114,14 +125,23 @@ def export(
     entries: dict[Any, GraphFile] = {
         name: write_graph(folder, f"{name}.onnx", content) for name, content in graphs.items()
     }
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / WEIGHTS)
-    for style, vector in zip(recipe.styles, styles, strict=True):
+    # Not by save_file, whose files only their owner can read.
+    weights = save({key: value.contiguous() for key, value in network.state_dict().items()})
+    (folder / WEIGHTS).write_bytes(weights)
+    fitted_to = zip(recipe.painting_sizes, recipe.style_weights, strict=True)
+    for style, (size, weight), vector in zip(recipe.styles, fitted_to, styles, strict=True):
         about = StyleCard(
-            title=style.title, artist=style.artist, year=style.year, license=style.license
+            title=style.title,
+            artist=style.artist,
+            year=style.year,
+            license=style.license,
+            painting_size=size,
+            style_weight=weight,
         )
         write_style(folder, style.id, vector.numpy(), about)
         if sample is not None:
             write_preview(folder, style.id, network, vector, sample)
+    painted = paint(network, pattern(), styles[:1])
     card = Card(
         name=recipe.name,
         width=recipe.width,
@@ -129,6 +149,7 @@ def export(
         style_dimension=network.style_dimension,
         tile_margin=tile_margin(recipe.residual_blocks),
         graphs=entries,
+        reference=write_reference(folder, pattern(), styles[:1].numpy(), painted),
         fitted=fitted,
     )
     write_card(folder, card)
@@ -138,13 +159,15 @@ def export(
 def write_preview(
     folder: Path, style_id: str, network: TransformNetwork, vector: Tensor, sample: Image.Image
 ) -> None:
-    """Paint the sample photograph in a style and keep it as previews/<id>.jpg."""
+    """Paint the sample photograph in a style; rename it to previews/<id>.jpg when it is whole."""
     image = sample.convert("RGB")
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
     pastiche = paint(network, np.asarray(image)[None], vector[None])[0]
     path = folder / "previews" / f"{style_id}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pastiche).save(path, quality=88)
+    partial = path.with_suffix(".partial")
+    Image.fromarray(pastiche).save(partial, "JPEG", quality=88)
+    os.replace(partial, path)
 
 
 def parity_photos(folder: Path) -> list[Pixels]:

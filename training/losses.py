@@ -8,9 +8,13 @@ relative error and does not depend on how large a loss network's features happen
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.features import LossNetwork
+
+PERIOD = 4  # pixels; the transform network works at a quarter of the resolution
+CELL = 8  # periods
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -31,6 +35,20 @@ def total_variation(image: Tensor) -> Tensor:
     down = (image[..., 1:, :] - image[..., :-1, :]).abs().flatten(1).mean(1)
     across = (image[..., 1:] - image[..., :-1]).abs().flatten(1).mean(1)
     return down + across
+
+
+def grid_energy(image: Tensor) -> Tensor:
+    """Energy locked to the grid of PERIOD pixels, per sample: [N] of image [N, C, H, W].
+
+    How much the means of the PERIOD x PERIOD phases differ within cells of CELL periods. Strokes
+    average out; what stays is the weave that upsampling prints into flat areas.
+    """
+    height, width = (side // PERIOD * PERIOD for side in image.shape[-2:])
+    phases = F.pixel_unshuffle(image[..., :height, :width].float(), PERIOD)
+    n, _, h, w = phases.shape
+    cell = min(CELL, h, w)
+    means = F.avg_pool2d(phases, cell).reshape(n, image.shape[1], PERIOD**2, -1)
+    return means.var(dim=2, correction=0).flatten(1).mean(1)
 
 
 class ContentLoss(nn.Module):

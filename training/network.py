@@ -17,6 +17,7 @@ STRIDE = 4  # the network works at a quarter of the resolution: sides are padded
 
 OUTPUT_GAIN = 0.1  # of the last convolution's first weights
 RESIDUAL_GAIN = 0.2  # first scale of what a residual block adds
+PEAK = 7.0  # standard deviations: what a normalised plane of a photograph may well reach
 
 Normalisation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -123,6 +124,25 @@ class TransformNetwork(nn.Module):
         """
         return self._paint(image, style, instance_norm)
 
+    def forward_with_peaks(self, image: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """As forward, and [N], how far the normalised planes rise above PEAK; 0 where none does.
+
+        One huge activation at one place swells the variance of its whole plane: a network learns it
+        as a way to lower all the rest (the droplets of Karras et al., arXiv:1912.04958). It shows
+        as a spot of a wrong colour, and palette and contrast then change with the image's size. A
+        fit adds this to its loss.
+        """
+        peaks: list[Tensor] = []
+
+        def record(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+            mean, variance = moments(x)
+            normal = (x.float() - mean) * torch.rsqrt(variance + EPSILON)
+            peaks.append((normal.abs().amax((2, 3)) / PEAK - 1).clamp_min(0).mean(1))
+            return affine(normal, scale.float(), shift.float()).to(x.dtype)
+
+        pastiche = self._paint(image, style, record)
+        return pastiche, torch.stack(peaks).mean(0)
+
     def freeze(self, image: Tensor, style: Tensor) -> Tensor:
         """Fold the statistics of image [N, 3, H, W] into style [N, D]: a frozen style [N, D].
 
@@ -171,6 +191,10 @@ class Gallery(nn.Module):
         self.network = network
         self.styles = nn.Parameter(network.neutral_style().repeat(styles, 1))
 
-    def forward(self, image: Tensor, style_index: Tensor) -> Tensor:
+    def forward(self, image: Tensor, style_index: Tensor) -> tuple[Tensor, Tensor]:
+        """What a fit needs: forward_with_peaks in the styles numbered by style_index, int64 [N]."""
+        return self.network.forward_with_peaks(image, self.styles[style_index])
+
+    def paint(self, image: Tensor, style_index: Tensor) -> Tensor:
         """Paint image [N, 3, H, W] in the styles numbered by style_index, int64 [N]."""
         return self.network(image, self.styles[style_index])  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -21,6 +22,9 @@ class RecipeError(Exception):
     """A recipe could not be read; the message names the file or setting and what is allowed."""
 
 
+Weight = Annotated[float, Field(ge=0)]
+
+
 class Style(BaseModel):
     """A painting to fit, and what is said of it beside its picture."""
 
@@ -31,15 +35,36 @@ class Style(BaseModel):
     artist: str = "unknown"
     year: int | None = None
     license: str = "unknown"
+    painting_size: int | None = Field(
+        default=None, ge=64, description="shorter side, pixels; the recipe's, if not given"
+    )
+    style_weight: Weight | None = Field(default=None, description="the recipe's, if not given")
+    share: float = Field(default=1.0, gt=0, description="of the samples, relative to other styles")
+
+
+Crop = Annotated[int, Field(ge=32, multiple_of=4)]
+Crops = Annotated[
+    list[Crop],
+    Field(min_length=1),
+    BeforeValidator(lambda crop: [crop] if isinstance(crop, int) else crop),
+]
 
 
 class Phase(BaseModel):
-    """A stretch of steps with one crop side (pixels) and one batch size (per process)."""
+    """A stretch of steps. crop: side in pixels; several are taken in turn. batch: per process.
+
+    The batch holds for the first crop; at others it shrinks or grows so that a step costs the same.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     steps: int = Field(ge=1)
-    crop: int = Field(ge=32, multiple_of=4)
+    crop: Crops
     batch: int = Field(default=4, ge=1)
+
+    def shape(self, step: int) -> tuple[int, int]:
+        """(batch, crop) at a step of the fit."""
+        crop = self.crop[step % len(self.crop)]
+        return max(1, round(self.batch * (self.crop[0] / crop) ** 2)), crop
 
 
 def _some_weight(weights: dict[str, float]) -> dict[str, float]:
@@ -48,7 +73,6 @@ def _some_weight(weights: dict[str, float]) -> dict[str, float]:
     return weights
 
 
-Weight = Annotated[float, Field(ge=0)]
 LayerWeights = Annotated[dict[str, Weight], AfterValidator(_some_weight)]
 
 
@@ -67,9 +91,13 @@ class Recipe(BaseModel):
     content_weight: Weight = 1.0
     style_weight: Weight = 10.0
     variation_weight: Weight = 0.2
+    grid_weight: Weight = Field(default=200.0, description="against a weave of the pixel grid")
+    peak_weight: Weight = Field(default=3.0, description="against activations that stand alone")
     painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
-    learning_rate: float = Field(default=1e-3, gt=0)
-    style_learning_rate: float = Field(default=5e-3, gt=0, description="of the style vectors")
+    learning_rate: float = Field(default=0.02, gt=0, description="of the convolutions, by Muon")
+    style_learning_rate: float = Field(
+        default=1e-2, gt=0, description="of the style vectors, by Adam"
+    )
     warmup: float = Field(default=0.1, gt=0, lt=1, description="share of the steps")
     clip_norm: float = Field(default=1.0, gt=0)
     seed: int = 0
@@ -80,6 +108,17 @@ class Recipe(BaseModel):
         if len(set(ids)) != len(ids):
             raise ValueError("two styles have the same id")
         return self
+
+    @property
+    def painting_sizes(self) -> list[int]:
+        """The shorter side at which each painting is looked at, style by style, pixels."""
+        return [style.painting_size or self.painting_size for style in self.styles]
+
+    @property
+    def style_weights(self) -> list[float]:
+        """What the style counts, style by style."""
+        own = [style.style_weight for style in self.styles]
+        return [self.style_weight if weight is None else weight for weight in own]
 
     @property
     def steps(self) -> int:

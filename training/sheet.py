@@ -1,6 +1,7 @@
 """A contact sheet: photos down, the photo itself and every style of a model folder across.
 
-python -m training.sheet models/gallery [PHOTO ...] -o OUT [--side 384] [--styles ID ...]
+python -m training.sheet models/gallery [PHOTO ...] -o OUT [--side 384] [--painted 768]
+    [--styles ID ...]
 
 Without photos, scikit-image's astronaut, coffee and cat.
 """
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from skimage import data
 
 from app.card import read_folder
 from app.device import CPU, Device
@@ -22,20 +22,38 @@ from training.data import DataError, read_image
 
 
 def contact_sheet(
-    folder: Path, photos: list[Image.Image], side: int, styles: list[str] | None = None
+    folder: Path,
+    photos: list[Image.Image],
+    side: int,
+    styles: list[str] | None = None,
+    painted: int | None = None,
 ) -> Image.Image:
-    """Paint the middle squares of RGB photos, `side` pixels each; raises ModelFolderError."""
+    """The middle squares of RGB photos, painted at `painted` pixels (`side`), shown at `side`.
+
+    Raises ModelFolderError.
+    """
     device = Device("cpu", CPU, "float32")
     network = Network(read_folder(folder), device, Settings.model_fields["tile_pixels"].default)
-    if missing := set(styles or ()) - network.styles.keys():
+    known = network.folder.styles
+    if missing := set(styles or ()) - known.keys():
         raise ModelFolderError(f"{folder} has no style {', '.join(sorted(missing))}")
-    vectors = np.stack([network.styles[s].vector for s in styles or network.styles])
+    vectors = np.stack([known[s].vector for s in styles or known])
+    size = painted or side
     rows = []
     for photo in photos:
-        square = np.asarray(ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS))
-        painted = [network.paint(square[None], vector[None])[0] for vector in vectors]
-        rows.append(np.concatenate([square, *painted], axis=1))
-    return Image.fromarray(np.concatenate(rows))
+        square = np.asarray(ImageOps.fit(photo, (size, size), Image.Resampling.LANCZOS))
+        pictures = [network.paint(square[None], vector[None])[0] for vector in vectors]
+        rows.append(np.concatenate([square, *pictures], axis=1))
+    sheet = Image.fromarray(np.concatenate(rows))
+    shown = (sheet.width // size * side, sheet.height // size * side)
+    return sheet.resize(shown, Image.Resampling.LANCZOS)
+
+
+def samples() -> list[Image.Image]:
+    """Three photographs that come with scikit-image, which nothing else here needs."""
+    from skimage import data
+
+    return [Image.fromarray(s) for s in (data.astronaut(), data.coffee(), data.chelsea())]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,12 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--side", type=int, default=384, help="of each picture, pixels")
+    parser.add_argument("--painted", type=int, help="at this side, and then shrunk (--side)")
     parser.add_argument("--styles", nargs="+", metavar="ID", help="only these")
     options = parser.parse_intermixed_args(arguments)
     try:
-        samples = (data.astronaut(), data.coffee(), data.chelsea())
-        photos = [read_image(p) for p in options.photos] or [Image.fromarray(s) for s in samples]
-        sheet = contact_sheet(options.folder, photos, options.side, options.styles)
+        photos = [read_image(p) for p in options.photos] or samples()
+        sheet = contact_sheet(options.folder, photos, options.side, options.styles, options.painted)
     except (DataError, ModelFolderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -10,18 +10,15 @@ import argparse
 import contextlib
 import math
 import os
-import pickle
-import platform
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -29,123 +26,20 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from app.errors import DeviceUnavailable
-from training.data import Batch, Batches, DataError, find_photos, load_image, load_painting
-from training.features import LossNetworkError, load_loss_network
-from training.losses import PerceptualLoss, total_variation
-from training.network import Gallery, TransformNetwork
-from training.recipe import Recipe, RecipeError, read_recipe
+from training.checkpoint import CHECKPOINT, Run, device_name, start
+from training.data import Batch, Batches, DataError, find_photos
+from training.features import LossNetworkError
+from training.losses import PerceptualLoss, grid_energy, total_variation
+from training.objective import perceptual_loss
+from training.preview import preview_sheet, sheet_crops
+from training.recipe import RecipeError, read_recipe
 
-CHECKPOINT = "checkpoint.pt"
-SHEET_PHOTOS = 3
 FLAT_SHARE = 0.05  # a pastiche with less than this share of its photo's variation is flat
 FLAT_STEPS = 25  # so many flat batches in a row are a collapse, not chance
 
 
 class CollapseError(Exception):
     """The network paints flat pictures or has lost itself in NaN."""
-
-
-@dataclass
-class Run:
-    """Where a fit stands; what a checkpoint holds."""
-
-    recipe: Recipe
-    gallery: Gallery
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    step: int = 0
-    seconds: float = 0.0  # of fitting, over all sittings
-    earlier: list[dict[str, Any]] = field(default_factory=list)  # fits that this one started from
-
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint by renaming into place."""
-        partial = folder / (CHECKPOINT + ".partial")
-        torch.save(
-            {
-                "recipe": self.recipe.model_dump(),
-                "gallery": self.gallery.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "step": self.step,
-                "seconds": self.seconds,
-                "earlier": self.earlier,
-                "device": device_name(next(self.gallery.parameters()).device),
-                "torch": str(torch.__version__),
-            },
-            partial,
-        )
-        os.replace(partial, folder / CHECKPOINT)
-
-    def resume(self, path: Path) -> None:
-        """Take everything from a checkpoint. Raises RecipeError if its recipe is another."""
-        state = read_checkpoint(path)
-        if Recipe.model_validate(state["recipe"]) != self.recipe:
-            raise RecipeError(
-                f"{path} was fitted with another recipe; name another --out, or move it away"
-            )
-        self.gallery.load_state_dict(state["gallery"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.earlier = state["earlier"]
-
-    def start_from(self, path: Path) -> None:
-        """Take network and style vectors from another fit's checkpoint, nothing else.
-
-        Raises RecipeError if its network has another shape or its styles are others.
-        """
-        state = read_checkpoint(path)
-        recipe = Recipe.model_validate(state["recipe"])
-        shape = ("width", "residual_blocks", "styles")
-        if differing := [s for s in shape if getattr(recipe, s) != getattr(self.recipe, s)]:
-            raise RecipeError(f"{path} was fitted with another {', '.join(differing)}")
-        self.gallery.load_state_dict(state["gallery"])
-        settings = recipe.model_dump(exclude={*shape, "name"})
-        told = {"recipe": settings, "steps": state["step"], "seconds": round(state["seconds"])}
-        self.earlier = [*state.get("earlier", []), told]
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint file, on the CPU. Raises RecipeError if it cannot be read."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise RecipeError(f"cannot read the checkpoint {path}: {error.strerror}") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise RecipeError(f"{path} is not the checkpoint of a fit, or is damaged") from error
-    if not isinstance(state, dict) or not {"recipe", "gallery", "step"} <= state.keys():
-        raise RecipeError(f"{path} is not the checkpoint of a fit")
-    return state
-
-
-def device_name(device: torch.device) -> str:
-    """What a person would call the device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
-
-
-def start(recipe: Recipe, device: torch.device) -> Run:
-    """A fresh run: network, style vectors, optimiser, schedule."""
-    torch.manual_seed(recipe.seed)
-    gallery = Gallery(
-        TransformNetwork(recipe.width, recipe.residual_blocks), len(recipe.styles)
-    ).to(device)
-    gallery = gallery.to(memory_format=torch.channels_last)
-    rates = [recipe.learning_rate, recipe.style_learning_rate]
-    groups: list[dict[str, Any]] = [
-        {"params": gallery.network.parameters()},
-        {"params": [gallery.styles]},
-    ]
-    optimizer = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        rates,
-        total_steps=recipe.steps + 1,
-        pct_start=recipe.warmup,
-        cycle_momentum=False,
-    )
-    return Run(recipe, gallery, optimizer, schedule)
 
 
 class Flatness:
@@ -194,9 +88,13 @@ def fit(
     gallery: nn.Module = run.gallery
     if ranks > 1:
         gallery = DistributedDataParallel(gallery)
-    paint, judge = (torch.compile(gallery), torch.compile(loss)) if compiled else (gallery, loss)
+    paint: Callable[..., Any] = gallery
+    judge: Callable[..., Any] = loss
+    if compiled:
+        # One program for each crop: PyTorch cannot compile the padding for sides left open.
+        paint, judge = [torch.compile(m, dynamic=False) for m in (gallery, loss)]
     batches = DataLoader(
-        Batches(photos, recipe, rank, ranks),
+        Batches(photos, recipe, rank),
         batch_size=None,
         sampler=range(run.step, recipe.steps),
         num_workers=workers,
@@ -205,24 +103,32 @@ def fit(
     flatness, unreadable = Flatness(), set[str]()
     board = SummaryWriter(str(folder), purge_step=run.step) if chief else None
     bar = tqdm(total=recipe.steps, initial=run.step, unit="step", disable=not chief, smoothing=0.05)
-    weights = (recipe.content_weight, recipe.style_weight, recipe.variation_weight)
+    style_weights = torch.tensor(recipe.style_weights, device=device)
     try:
         for batch in batches:
             began = time.perf_counter()
             photo, style_index = _to_device(batch, device)
             with torch.autocast(device.type, torch.bfloat16):
-                pastiche = paint(photo, style_index)
-                terms = [term.mean() for term in judge(pastiche, photo, style_index)]
-            total = sum(w * term for w, term in zip(weights, terms, strict=True))
-            run.optimizer.zero_grad()
+                pastiche, peaks = paint(photo, style_index)
+                terms = judge(pastiche, photo, style_index)
+            weights = (recipe.content_weight, style_weights[style_index], recipe.variation_weight)
+            objective = sum(w * term for w, term in zip(weights, terms, strict=True))
+            # The logarithm: a picture counts by the share that it can still gain, so that flat
+            # photos, whose relative content error is large whatever is painted, do not rule.
+            grid = grid_energy(pastiche)
+            objective = objective + recipe.grid_weight * grid
+            total = objective.clamp_min(1e-6).log().mean() + recipe.peak_weight * peaks.mean()
+            for optimizer in run.optimizers:
+                optimizer.zero_grad()
             total.backward()
-            total, terms = total.detach(), [term.detach() for term in terms]
+            terms = [term.detach().mean() for term in terms]
             norm = nn.utils.clip_grad_norm_(run.gallery.parameters(), recipe.clip_norm)
             # Before the step, so that no checkpoint holds NaN; and as this waits for the GPU, it
             # is where Ctrl-C strikes: weights and step number must still agree.
-            flatness.watch(photo, pastiche.detach(), float(total), float(norm))
-            run.optimizer.step()
-            run.schedule.step()
+            flatness.watch(photo, pastiche.detach(), float(total.detach()), float(norm))
+            for optimizer, schedule in zip(run.optimizers, run.schedules, strict=True):
+                optimizer.step()
+                schedule.step()
             run.step += 1
             elapsed = time.perf_counter() - began
             run.seconds += elapsed
@@ -231,9 +137,11 @@ def fit(
                 names = ("content", "style", "variation")
                 for name, term in zip(names, terms, strict=True):
                     board.add_scalar(f"loss/{name}", term, run.step)
-                board.add_scalar("loss/total", total, run.step)
+                board.add_scalar("loss/objective", objective.detach().mean(), run.step)
+                board.add_scalar("loss/grid", grid.detach().mean(), run.step)
+                board.add_scalar("loss/peaks", peaks.detach().mean(), run.step)
                 board.add_scalar("gradient_norm", norm, run.step)
-                board.add_scalar("learning_rate", run.schedule.get_last_lr()[0], run.step)
+                board.add_scalar("learning_rate", run.schedules[0].get_last_lr()[0], run.step)
                 bar.set_postfix_str(
                     f"content {terms[0].item():.3f} style {terms[1].item():.4f} "
                     f"{len(batch.photos) * ranks / elapsed:.1f} images/s"
@@ -267,50 +175,6 @@ def _tell_unreadable(batch: Batch, seen: set[str]) -> None:
     for message in set(batch.unreadable) - seen:
         seen.add(message)
         tqdm.write(f"skipped: {message}")
-
-
-@torch.no_grad()
-def preview_sheet(gallery: Gallery, photos: list[Tensor]) -> Image.Image:
-    """Photos [1, 3, side, side] down, the photo itself and then every style across."""
-    device = gallery.styles.device
-    rows = []
-    for photo in photos:
-        index = torch.arange(len(gallery.styles), device=device)
-        painted = [gallery(photo.to(device), i[None]).cpu() for i in index]
-        rows.append(torch.cat([photo, *painted], dim=3))
-    sheet = torch.cat(rows, dim=2)[0].permute(1, 2, 0)
-    return Image.fromarray((sheet * 255).round().byte().numpy())
-
-
-def sheet_crops(photos: list[Path], side: int = 256) -> list[Tensor]:
-    """The middle squares of a few photos spread over the list, float32 [1, 3, side, side].
-
-    Raises DataError if not one photo can be read.
-    """
-    stride = max(1, len(photos) // SHEET_PHOTOS)
-    crops: list[Tensor] = []
-    unreadable: list[str] = []
-    for photo in (p for first in range(stride) for p in photos[first::stride]):
-        try:
-            image = load_image(photo, side)
-        except DataError as error:
-            unreadable.append(str(error))
-            continue
-        top, left = (image.shape[2] - side) // 2, (image.shape[3] - side) // 2
-        crops.append(image[..., top : top + side, left : left + side])
-        if len(crops) == SHEET_PHOTOS:
-            break
-    if not crops:
-        raise DataError(f"none of the {len(photos)} photos can be read; {unreadable[-1]}")
-    return crops
-
-
-def perceptual_loss(recipe: Recipe, paintings: Path, device: torch.device) -> PerceptualLoss:
-    """The recipe's loss against the paintings in a folder. Raises DataError, LossNetworkError."""
-    loss_network = load_loss_network(recipe.loss_network)
-    targets = [load_painting(paintings / s.painting, recipe.painting_size) for s in recipe.styles]
-    loss = PerceptualLoss(loss_network, targets, recipe.content_layers, recipe.style_layers)
-    return loss.to(device).to(memory_format=torch.channels_last)
 
 
 def pick_device(name: str) -> torch.device:
