@@ -17,7 +17,7 @@ from app.gallery import Gallery
 from tests.conftest import STYLES
 from tests.generated import loss_weights, picture, pixels, planes, write_pictures
 from training import add_style, export, judge
-from training.checkpoint import CHECKPOINT, read_checkpoint
+from training.checkpoint import CHECKPOINT, read_checkpoint, read_network
 from training.export import paint
 from training.objective import perceptual_loss
 from training.recipe import Recipe
@@ -93,7 +93,7 @@ def test_a_fitted_vector_lowers_the_objective(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = read_folder(place / "models" / "tiny")
-    network = add_style.read_network(folder)
+    network = read_network(folder)
     loss = perceptual_loss(recipe(place), Path(), torch.device("cpu"))
     crops = planes(6, 48, 48, seed=50)
 
@@ -141,7 +141,7 @@ def test_the_style_tells_of_its_painting_and_how_good_it_is(place: Path) -> None
 
     assert style.preview is not None
     folder = read_folder(place / "models" / "tiny")
-    network = add_style.read_network(folder)
+    network = read_network(folder)
     vectors = {name: torch.from_numpy(s.vector)[None] for name, s in folder.styles.items()}
     with Image.open(style.preview) as preview:
         shown = np.asarray(preview).astype(int)
@@ -167,7 +167,7 @@ def test_the_fit_starts_where_the_painting_is_met_best(place: Path, painter: str
     folder = read_folder(place / "models" / "tiny")
     vectors = {i: torch.from_numpy(style.vector) for i, style in folder.styles.items()}
     vectors["the mean of all styles"] = torch.stack(list(vectors.values())).mean(0)
-    network = add_style.read_network(folder)
+    network = read_network(folder)
     painted = paint(network, pixels(1, 64, 64), vectors[painter][None])[0]
     Image.fromarray(painted).save(place / "New Wave.png")
     style_alone = recipe(place).model_copy(update={"content_weight": 0})
@@ -274,7 +274,7 @@ def test_the_whole_network_goes_on_in_a_folder_of_its_own(
     assert style.preview is not None
     assert style.card.quality["objective_48"] > 0
     old, new = (
-        add_style.read_network(read_folder(place / "models" / name)).state_dict()
+        read_network(read_folder(place / "models" / name)).state_dict()
         for name in ("tiny", "waves")
     )
     assert {name for name in old if torch.equal(old[name], new[name])} == set()

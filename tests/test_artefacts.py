@@ -131,6 +131,15 @@ def test_a_grid_that_the_painting_has_too_is_no_fault(
     assert within_limits("checkerboard", both["checkerboard"])
 
 
+def test_fine_grain_without_a_grid_is_no_fault_of_a_picture_of_a_soft_painting(
+    photo: Tensor, painting: Tensor
+) -> None:
+    soft = F.interpolate(painting, scale_factor=0.5, mode="bicubic", antialias=True)
+    soft = F.interpolate(soft, scale_factor=2, mode="bicubic")
+    found = artefacts(rounded(noisy(photo)), photo, rounded(soft))
+    assert found["checkerboard"] < 1.5
+
+
 def test_another_palette_is_no_error_at_the_border(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:

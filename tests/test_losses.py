@@ -8,8 +8,9 @@ from training.losses import (
     ContentLoss,
     PerceptualLoss,
     StyleLoss,
+    checkerboard,
     gram_matrix,
-    grid_energy,
+    grid_spectrum,
     relative_error,
     total_variation,
 )
@@ -125,28 +126,49 @@ def test_an_unknown_layer_is_told_before_the_fit(unknown: str) -> None:
         )
 
 
-def test_grid_energy_is_that_of_a_weave_and_not_of_strokes() -> None:
+def grey_noise(*shape: int) -> torch.Tensor:
     torch.manual_seed(0)
-    flat = torch.full((1, 3, 128, 128), 0.5)
-    weave = flat.clone()
-    weave[..., ::4, ::4] += 0.2
-    loose = flat.clone()
-    loose[..., ::5, ::5] += 0.2  # as fine, but not on the grid
-    strokes = 0.5 + 0.2 * torch.randn(1, 3, 128, 128)
-    energies = [grid_energy(image).item() for image in (flat, weave, loose, strokes)]
-    assert energies[0] == 0
-    # One phase in sixteen differs by 0.2: a variance of 0.04 x 15 / 256.
-    assert energies[1] == pytest.approx(0.04 * 15 / 256, rel=1e-4)
-    assert energies[2] < 0.1 * energies[1]
-    assert energies[3] < 0.05 * 0.2**2
+    return 0.5 + 0.1 * torch.randn(*shape)
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (33, 47), (17, 130)])
-def test_grid_energy_takes_any_size_and_can_be_lowered(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("down", "across", "at"), [(0, 2, 1), (0, 4, 0), (2, 0, 7), (4, 0, 3), (2, 2, 9), (4, 4, 4)]
+)
+def test_a_wave_on_the_grid_stands_out_at_its_own_periods(down: int, across: int, at: int) -> None:
+    y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    phase = torch.zeros(128, 128)
+    for place, period in ((y, down), (x, across)):
+        phase += place / period if period else 0
+    image = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * phase)
+    spectrum = grid_spectrum(image)
+    assert spectrum.shape == (1, 15)
+    assert spectrum.argmax() in (at, 14 if at == 4 else at)  # a wave has its mirror image
+    assert spectrum[0, at] > 10
+
+
+def test_strokes_as_fine_as_the_grid_have_no_checkerboard() -> None:
+    x = torch.arange(128)
+    loose = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * x / 5)
+    on_grid = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * x / 4)
+    assert checkerboard(loose).item() < 0.1
+    assert checkerboard(on_grid).item() > 1
+    assert checkerboard(torch.full((1, 3, 128, 128), 0.5)).item() == 0
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (33, 47), (40, 130)])
+def test_a_checkerboard_of_any_size_can_be_lowered(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    images = torch.rand(2, 3, *shape, requires_grad=True)
-    energy = grid_energy(images)
-    assert energy.shape == (2,)
-    energy.sum().backward()  # type: ignore[no-untyped-call]
+    images = torch.rand(2, 3, *shape)
+    images[..., ::2] += 0.3
+    images.requires_grad_()
+    before = checkerboard(images)
+    assert before.shape == (2,)
+    before.sum().backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
-    assert grid_energy(images - 10 * images.grad).lt(energy).all()
+    assert checkerboard(images - 0.1 * images.grad / images.grad.abs().max()).lt(before).all()
+
+
+def test_each_picture_of_a_batch_has_its_own_spectrum() -> None:
+    images = torch.cat([grey_noise(1, 3, 64, 96), torch.rand(1, 3, 64, 96)])
+    alone = torch.cat([grid_spectrum(image[None]) for image in images])
+    assert torch.allclose(grid_spectrum(images), alone, rtol=1e-4)

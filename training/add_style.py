@@ -19,19 +19,16 @@ from typing import Any
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from app.card import STYLE_ID, WEIGHTS, ModelFolder, StyleCard, read_folder, write_style
+from app.card import STYLE_ID, ModelFolder, StyleCard, read_folder, write_style
 from app.errors import DeviceUnavailable, ModelFolderError
-from training.checkpoint import CHECKPOINT, Run, read_checkpoint, start
+from training.checkpoint import CHECKPOINT, Run, read_checkpoint, read_network, start
 from training.data import DataError, find_photos, read_image
 from training.export import ParityError, export, parity_photos, provenance, write_preview
 from training.features import VGG_NAMES, LossNetworkError
 from training.judge import judge, judged_crops, nearest
 from training.losses import PerceptualLoss
-from training.network import TransformNetwork
 from training.objective import perceptual_loss
 from training.preview import sheet_crops
 from training.recipe import Recipe, RecipeError
@@ -52,28 +49,6 @@ OPTIONS = {name: "--" + name for name in ("steps", "crop", "batch", "id", "title
 
 class StyleError(Exception):
     """The style cannot be added; the message says why and what is allowed."""
-
-
-def read_network(folder: ModelFolder) -> TransformNetwork:
-    """The folder's transform network. Raises StyleError if its weights are missing or others."""
-    path, card = folder.path / WEIGHTS, folder.card
-    network = TransformNetwork(card.width, card.residual_blocks)
-    try:
-        network.load_state_dict(load_file(path))
-        if network.style_dimension != card.style_dimension:
-            raise RuntimeError
-    except OSError as error:
-        raise StyleError(f"{path} cannot be read; without it no style can be fitted") from error
-    except SafetensorError as error:
-        raise StyleError(f"{path} is not a readable safetensors file: {error}") from error
-    except RuntimeError as error:
-        raise StyleError(
-            f"{path} is not of the network that the card tells of, of width {card.width} with "
-            f"{card.residual_blocks} residual blocks and styles of {card.style_dimension} numbers"
-        ) from error
-    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-        raise StyleError(f"{path} holds values that are not finite")
-    return network
 
 
 def id_of(painting: Path) -> str:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.losses import ROUNDING, TILE, grey, grid_spectrum, tiles_of
+
 # Lowest and highest value of a picture that has nothing of the fault.
 LIMITS: dict[str, tuple[float, float]] = {
     "checkerboard": (0.0, 3.0),
@@ -20,13 +22,9 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 
 BORDER = 16  # pixels; padding is felt within about so many
-TILE = 32  # pixels, of which spectra are taken and whose flatness is judged
 FLAT = 0.02  # standard deviation of a tile of a photo, of [0, 1], below which nothing is seen in it
 DEAD = 8  # pixels; every dead square of twice that side holds such a block whole
 CONSTANT = 2.5 / 255  # between the darkest and the brightest pixel of a dead block: rounding
-
-_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_ROUNDING = (1 / 255) ** 2 / 12  # variance that 8 bits add; keeps flat tiles from ruling
 
 
 def artefacts(pastiche: Tensor, photo: Tensor, painting: Tensor) -> dict[str, float]:
@@ -52,35 +50,11 @@ def within_limits(name: str, value: float) -> bool:
 def checkerboard(pastiche: Tensor, painting: Tensor) -> float:
     """Spectral energy at periods of 2 and 4 pixels, as a multiple of the painting's.
 
-    Upsampling leaves its grid there (Odena et al. 2016). Energy counts relative to that of the
-    frequencies beside, so that fine strokes are no fault. The worst of the frequencies is told.
+    As losses.grid_spectrum has it; the worst of the frequencies is told. Where the painting has
+    less than what is beside, as a painting made smaller has at a period of 2, it counts as 1:
+    a picture that has there what it has beside shows no grid.
     """
-    return float((grid_energy(pastiche) / grid_energy(painting)).max())
-
-
-def grid_energy(picture: Tensor) -> Tensor:
-    """How far the spectrum stands out at every frequency whose periods are 2, 4 or none, [15].
-
-    1 is not at all. The mean over tiles is geometric: a grid is seen best where little else is.
-    """
-    window = torch.hann_window(TILE, periodic=True)
-    tiles = _tiles(_grey(picture), TILE, TILE // 2)
-    tiles = (tiles - tiles.mean((1, 2), keepdim=True)) * window[:, None] * window
-    floor = _ROUNDING * window.square().sum() ** 2
-    power = (torch.fft.fft2(tiles).abs().square() + floor).log().mean(0)
-    # The Hann window spreads a line over its next neighbours: those beside are three away.
-    beside = [power.roll(shift, axis) for shift in (-3, 3) for axis in (0, 1)]
-    standing_out = power - torch.stack(beside).mean(0)
-    on_axes = torch.zeros(TILE, TILE, dtype=torch.bool)
-    on_axes[0], on_axes[:, 0] = True, True
-    # Across an axis, where upright and level things have their energy, everything stands out.
-    along = torch.where(
-        torch.arange(TILE)[:, None] == 0,
-        power - (power.roll(3, 1) + power.roll(-3, 1)) / 2,
-        power - (power.roll(3, 0) + power.roll(-3, 0)) / 2,
-    )
-    step = TILE // 4
-    return torch.where(on_axes, along, standing_out)[::step, ::step].flatten()[1:].exp()
+    return float((grid_spectrum(pastiche) / grid_spectrum(painting).clamp_min(1)).max())
 
 
 def border_error(pastiche: Tensor, photo: Tensor) -> float:
@@ -135,25 +109,18 @@ def _constant(picture: Tensor) -> Tensor:
     return ((highest - lowest) <= CONSTANT).all(dim=1)
 
 
-def _grey(picture: Tensor) -> Tensor:
-    return (picture[0] * torch.tensor(_GREY)[:, None, None]).sum(0)
-
-
-def _tiles(plane: Tensor, side: int, step: int) -> Tensor:
-    return plane.unfold(0, side, step).unfold(1, side, step).reshape(-1, side, side)
-
-
 def _deviation(picture: Tensor, step: int) -> Tensor:
-    return _tiles(_grey(picture), TILE, step).std((1, 2), correction=0)
+    return tiles_of(grey(picture), TILE, step)[0].std((1, 2), correction=0)
 
 
 def _local_variance(picture: Tensor) -> Tensor:
-    grey = _grey(picture)[None, None]
-    mean, square = (F.avg_pool2d(F.pad(x, (3, 3, 3, 3), "reflect"), 7, 1) for x in (grey, grey**2))
-    return (square - mean**2).clamp_min(0)[0, 0] + _ROUNDING
+    plane = grey(picture)[:, None]
+    padded = (F.pad(x, (3, 3, 3, 3), "reflect") for x in (plane, plane**2))
+    mean, square = (F.avg_pool2d(x, 7, 1) for x in padded)
+    return (square - mean**2).clamp_min(0)[0, 0] + ROUNDING
 
 
 def _border_over_inside(values: Tensor) -> float:
     inside = values[BORDER:-BORDER, BORDER:-BORDER]
     border = (values.sum() - inside.sum()) / (values.numel() - inside.numel())
-    return float(border / inside.mean().clamp_min(_ROUNDING))
+    return float(border / inside.mean().clamp_min(ROUNDING))

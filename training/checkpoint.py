@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
+from app.card import WEIGHTS, ModelFolder, read_folder
+from app.errors import ModelFolderError
 from training.muon import Muon
 from training.network import Gallery, TransformNetwork
 from training.recipe import Recipe, RecipeError
@@ -63,24 +67,28 @@ class Run:
         self.earlier = state["earlier"]
 
     def start_from(self, path: Path) -> None:
-        """Take network and style vectors from another fit's checkpoint, nothing else.
+        """Take network and style vectors from another fit, nothing else.
 
-        A style that the other fit did not have starts at the mean of those it had. Raises
-        RecipeError if its network has another shape.
+        path: its checkpoint, or the model folder that was exported from it. A style that the other
+        fit did not have starts at the mean of those it had. Raises RecipeError if its network has
+        another shape.
         """
-        state = read_checkpoint(path)
-        recipe = Recipe.model_validate(state["recipe"])
+        state = _exported(path) if path.is_dir() else read_checkpoint(path)
+        recipe: dict[str, Any] = state["recipe"]
         shape = ("width", "residual_blocks")
-        if differing := [s for s in shape if getattr(recipe, s) != getattr(self.recipe, s)]:
+        if differing := [s for s in shape if recipe[s] != getattr(self.recipe, s)]:
             raise RecipeError(f"{path} was fitted with another {', '.join(differing)}")
-        kept = dict(state["gallery"])
-        rows = {style.id: row for style, row in zip(recipe.styles, kept["styles"], strict=True)}
+        kept, ids = dict(state["gallery"]), [style["id"] for style in recipe["styles"]]
+        rows = dict(zip(ids, kept["styles"], strict=True))
         mean = kept["styles"].mean(0)
         kept["styles"] = torch.stack([rows.get(style.id, mean) for style in self.recipe.styles])
         self.gallery.load_state_dict(kept)
-        settings = recipe.model_dump(exclude={*shape, "name", "styles"})
-        settings["styles"] = list(rows)
-        told = {"recipe": settings, "steps": state["step"], "seconds": round(state["seconds"])}
+        settings = {key: recipe[key] for key in recipe.keys() - {*shape, "name", "styles"}}
+        told = {
+            "recipe": {**dict(sorted(settings.items())), "styles": ids},
+            "steps": state["step"],
+            "seconds": round(state["seconds"]),
+        }
         self.earlier = [*state.get("earlier", []), told]
 
 
@@ -95,6 +103,50 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"recipe", "gallery", "step"} <= state.keys():
         raise RecipeError(f"{path} is not the checkpoint of a fit")
     return state
+
+
+def _exported(path: Path) -> dict[str, Any]:
+    """What a checkpoint would hold of the fit of a model folder, but for the optimisers."""
+    try:
+        folder = read_folder(path)
+    except ModelFolderError as error:
+        raise RecipeError(f"{path} is not a model folder to start from: {error}") from error
+    card, styles = folder.card, folder.styles
+    network = {f"network.{k}": tensor for k, tensor in read_network(folder).state_dict().items()}
+    vectors = torch.stack([torch.from_numpy(style.vector) for style in styles.values()])
+    return {
+        "recipe": {
+            **card.fitted.get("recipe", {}),
+            **card.model_dump(include={"name", "width", "residual_blocks"}),
+            "styles": [{"id": name} for name in styles],
+        },
+        "gallery": {**network, "styles": vectors},
+        "step": card.fitted.get("steps", 0),
+        "seconds": card.fitted.get("seconds", 0),
+        "earlier": card.fitted.get("earlier", []),
+    }
+
+
+def read_network(folder: ModelFolder) -> TransformNetwork:
+    """The folder's transform network. Raises RecipeError if its weights are missing or others."""
+    path, card = folder.path / WEIGHTS, folder.card
+    network = TransformNetwork(card.width, card.residual_blocks)
+    try:
+        network.load_state_dict(load_file(path))
+        if network.style_dimension != card.style_dimension:
+            raise RuntimeError
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read; without it nothing can be fitted") from error
+    except SafetensorError as error:
+        raise RecipeError(f"{path} is not a readable safetensors file: {error}") from error
+    except RuntimeError as error:
+        raise RecipeError(
+            f"{path} is not of the network that the card tells of, of width {card.width} with "
+            f"{card.residual_blocks} residual blocks and styles of {card.style_dimension} numbers"
+        ) from error
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise RecipeError(f"{path} holds values that are not finite")
+    return network
 
 
 def device_name(device: torch.device) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from training.data import Batches
 from training.losses import PerceptualLoss
 from training.network import TransformNetwork
+from training.precision import autocast
 from training.recipe import Phase, Recipe
 
 SIDE = 256  # pixels
@@ -53,8 +54,8 @@ def nearest(
     recipe: Recipe,
     crops: Tensor,
 ) -> str:
-    """The name of the vector that does best on the first few crops, in bfloat16."""
-    with torch.autocast(crops.device.type, torch.bfloat16):
+    """The name of the vector that does best on the first few crops, in the fast type."""
+    with autocast(crops.device):
         objectives = {
             name: judge(network, vector, loss, recipe, crops[:PASS])[f"objective_{SIDE}"]
             for name, vector in vectors.items()

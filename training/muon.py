@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.precision import fast_type
+
 # Quintic of Newton-Schulz that drives singular values to about 1 in five rounds; from the source.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
@@ -18,7 +20,7 @@ ROUNDS = 5
 def orthogonalised(matrix: Tensor) -> Tensor:
     """The nearest matrix with singular values of about 1 (0.7 to 1.2), float32 [m, n] of [m, n]."""
     a, b, c = COEFFICIENTS
-    x: Tensor = matrix.bfloat16()
+    x: Tensor = matrix.to(fast_type(matrix.device))
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)

@@ -91,7 +91,7 @@ class Recipe(BaseModel):
     content_weight: Weight = 1.0
     style_weight: Weight = 10.0
     variation_weight: Weight = 0.2
-    grid_weight: Weight = Field(default=200.0, description="against a weave of the pixel grid")
+    checkerboard_weight: Weight = Field(default=0.1, description="against upsampling's grid")
     peak_weight: Weight = Field(default=3.0, description="against activations that stand alone")
     painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
     learning_rate: float = Field(default=0.02, gt=0, description="of the convolutions, by Muon")

@@ -29,8 +29,9 @@ from app.errors import DeviceUnavailable
 from training.checkpoint import CHECKPOINT, Run, device_name, start
 from training.data import Batch, Batches, DataError, find_photos
 from training.features import LossNetworkError
-from training.losses import PerceptualLoss, grid_energy, total_variation
+from training.losses import PerceptualLoss, checkerboard, total_variation
 from training.objective import perceptual_loss
+from training.precision import autocast
 from training.preview import preview_sheet, sheet_crops
 from training.recipe import RecipeError, read_recipe
 
@@ -108,16 +109,16 @@ def fit(
         for batch in batches:
             began = time.perf_counter()
             photo, style_index = _to_device(batch, device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 pastiche, peaks = paint(photo, style_index)
                 terms = judge(pastiche, photo, style_index)
             weights = (recipe.content_weight, style_weights[style_index], recipe.variation_weight)
             objective = sum(w * term for w, term in zip(weights, terms, strict=True))
             # The logarithm: a picture counts by the share that it can still gain, so that flat
             # photos, whose relative content error is large whatever is painted, do not rule.
-            grid = grid_energy(pastiche)
-            objective = objective + recipe.grid_weight * grid
             total = objective.clamp_min(1e-6).log().mean() + recipe.peak_weight * peaks.mean()
+            grid = checkerboard(pastiche).mean()
+            total = total + recipe.checkerboard_weight * grid
             for optimizer in run.optimizers:
                 optimizer.zero_grad()
             total.backward()
@@ -138,7 +139,7 @@ def fit(
                 for name, term in zip(names, terms, strict=True):
                     board.add_scalar(f"loss/{name}", term, run.step)
                 board.add_scalar("loss/objective", objective.detach().mean(), run.step)
-                board.add_scalar("loss/grid", grid.detach().mean(), run.step)
+                board.add_scalar("loss/checkerboard", grid.detach(), run.step)
                 board.add_scalar("loss/peaks", peaks.detach().mean(), run.step)
                 board.add_scalar("gradient_norm", norm, run.step)
                 board.add_scalar("learning_rate", run.schedules[0].get_last_lr()[0], run.step)
@@ -213,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, required=True, help="folder to fit on, any depth")
     parser.add_argument("--paintings", type=Path, required=True, help="folder of the paintings")
     parser.add_argument("--out", type=Path, help="the run's folder (runs/NAME)")
-    parser.add_argument("--start-from", type=Path, help="checkpoint to take the network from")
+    parser.add_argument("--start-from", type=Path, help="checkpoint or model folder")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument(
