@@ -115,7 +115,7 @@ def judge(lines: Iterator[Line]) -> None:
 
 @needs_nginx
 def test_a_flood_is_refused_and_what_is_accepted_is_answered(tmp_path: Path, models: Path) -> None:
-    judge(soak.flood(tmp_path, models, Flood(3, 3, slack=4), 0.1, soak.SIDE, 10, real=False))
+    judge(soak.flood(tmp_path, models, Flood(3, 1, slack=4), 0.1, soak.SIDE, 10, real=False))
 
 
 def test_who_leaves_is_dropped_and_harms_nobody(tmp_path: Path, models: Path) -> None:
