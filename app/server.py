@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import socket
 from collections.abc import AsyncIterator
 from functools import partial
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE = 75  # seconds
 # What a new connection has to send its request before Uvicorn closes those that have sent none.
 ON_THE_WAY = 0.2  # seconds
+ROUNDS = 1000  # of the event loop in which the port may be waited to be still
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -90,15 +92,29 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, wait for the requests that are on their way, and for their answers."""
+        await self._take_all()
         for server in self.servers:
             server.close()
         await asyncio.sleep(ON_THE_WAY)
         await super().shutdown(sockets)
 
+    async def _take_all(self) -> None:
+        """Wait until no connection waits to be taken: closing the port would break it."""
+        ports = select.poll()
+        for server in self.servers:
+            for listening in server.sockets:
+                ports.register(listening.fileno(), select.POLLIN)
+        # Twice, as asyncio needs a round of the loop for a connection after it has taken it.
+        still = 0
+        for _ in range(ROUNDS):
+            still = 0 if ports.poll(0) else still + 1
+            if still == 2:
+                return
+            await asyncio.sleep(0)
 
-def serve(settings: Settings) -> None:
-    """Run the server until it is told to stop."""
-    logs.configure(settings.log_level, settings.log_format)
+
+def make_server(settings: Settings) -> Server:
+    """The application behind Uvicorn, not started yet."""
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -114,4 +130,10 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     log.info("API keys: %d", len(app.state.keys))
-    Server(config, app, settings.shutdown_delay).run()
+    return Server(config, app, settings.shutdown_delay)
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until it is told to stop."""
+    logs.configure(settings.log_level, settings.log_format)
+    make_server(settings).run()

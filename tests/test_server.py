@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -10,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from app.server import make_server
+from app.settings import Settings
 
 START_SECONDS = 180  # of a machine that does other work too
 
@@ -156,6 +161,32 @@ def is_open(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+@pytest.mark.parametrize("rounds", range(4))
+def test_connections_that_wait_at_the_port_when_it_closes_are_answered(
+    settings: Settings, rounds: int
+) -> None:
+    async def test() -> list[bytes]:
+        server = make_server(settings.model_copy(update={"host": "127.0.0.1", "port": 0}))
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup()
+        with contextlib.ExitStack() as stack:
+            (listening,) = server.servers[0].sockets
+            # The loop stands still meanwhile: the kernel has taken them, the server has not.
+            callers = [
+                stack.enter_context(socket.create_connection(listening.getsockname(), timeout=30))
+                for _ in range(20)
+            ]
+            for caller in callers:
+                caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            await server.shutdown()
+            return [caller.recv(12) for caller in callers]
+
+    assert asyncio.run(test()) == [b"HTTP/1.1 200"] * 20
 
 
 def test_a_second_signal_stops_at_once(start, models: Path) -> None:  # type: ignore[no-untyped-def]
