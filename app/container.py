@@ -20,7 +20,7 @@ Part = bytes | memoryview
 FORMATS: tuple[Format, ...] = ("jpeg", "png", "webp")
 MAX_CHUNKS = 16_384  # of a PNG or WebP, segments of a JPEG; 32 MiB in pieces of 2 KiB
 MAX_TABLES = 16_384  # bytes of quantisation and Huffman tables before a JPEG's first scan
-MAX_LOSSY = 12 * 2**20  # bytes of a lossy WebP's pixels and alpha; noise decodes at 20 MB a second
+MAX_LOSSY = 8 * 2**20  # bytes of a lossy WebP's pixels and alpha; noise decodes at 20 MB a second
 MAX_INFLATED = 2**20  # bytes of a colour profile in a PNG; Pillow refuses the file for more
 # Each scan of a JPEG visits every block, be it with hardly a byte: a small file may cost seconds.
 MAX_SCANS = 100
