@@ -172,3 +172,11 @@ def test_each_picture_of_a_batch_has_its_own_spectrum() -> None:
     images = torch.cat([grey_noise(1, 3, 64, 96), torch.rand(1, 3, 64, 96)])
     alone = torch.cat([grid_spectrum(image[None]) for image in images])
     assert torch.allclose(grid_spectrum(images), alone, rtol=1e-4)
+
+
+def test_a_picture_on_its_side_has_the_same_spectrum_on_its_side() -> None:
+    # Level edges, whose energy lies on one axis, where it must be compared along that axis only.
+    edges = grey_noise(1, 3, 96, 96) * 0.1 + (torch.arange(96) // 11 % 2)[:, None]
+    upright, turned = (grid_spectrum(x)[0] for x in (edges, edges.transpose(2, 3)))
+    square = torch.cat([torch.ones(1), upright]).reshape(4, 4)
+    assert torch.allclose(square.T.flatten()[1:], turned, rtol=1e-3)
