@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from app.card import read_folder
-from tests.conftest import STYLES, make_gallery, make_recipe
+from tests.conftest import STYLES, make_folder, make_gallery, make_recipe
 from tests.generated import picture, pixels, write_pictures
 from training import export, graph
 from training.checkpoint import CHECKPOINT, start
@@ -138,6 +138,45 @@ def test_without_a_sample_there_are_no_previews(tmp_path: Path) -> None:
     gallery, recipe = make_gallery(make_recipe()), make_recipe()
     export.export(gallery, recipe, tmp_path, [*pixels(1, 16, 16)], {})
     assert {style.preview for style in read_folder(tmp_path).styles.values()} == {None}
+
+
+def test_the_graphs_of_a_model_folder_are_written_anew_and_nothing_else(
+    tmp_path: Path,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export, "SHAPES", ((16, 16), (41, 26)))
+    folder = make_folder(tmp_path / "tiny", styles=("warm",))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for graph_file in folder.glob("*.onnx"):
+        graph_file.write_bytes(b"of an earlier version")
+    assert export.main([str(folder), "--photos", str(photos)]) == 0
+    assert "stylize, stylize.fp16, freeze, apply written anew" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_without_its_weights_a_model_folder_keeps_its_graphs(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder(tmp_path / "tiny")
+    (folder / "weights.safetensors").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert export.main([str(folder), "--photos", str(photos)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "weights.safetensors cannot be read" in line
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_command_wants_a_checkpoint_and_a_folder_or_a_model_folder_alone(
+    models: Path, checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str], both: bool
+) -> None:
+    sources = [models / "tiny", models / "other"] if both else [checkpoint]
+    with pytest.raises(SystemExit):
+        export.main([*map(str, sources), "--photos", str(photos)])
+    assert "a model folder alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

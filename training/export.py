@@ -1,6 +1,7 @@
 """Export a fitted network and its styles to a model folder.
 
     python -m training.export runs/gallery/checkpoint.pt models/gallery --photos DIR
+    python -m training.export models/gallery --photos DIR    (its graphs anew, all else as it was)
 
 Every graph is compared with PyTorch on photographs of several shapes first; a graph that differs
 is not written.
@@ -26,15 +27,16 @@ from torch import Tensor
 from app.card import (
     WEIGHTS,
     Card,
-    GraphFile,
     StyleCard,
     pattern,
+    read_folder,
     write_card,
     write_graph,
     write_reference,
     write_style,
 )
-from training.checkpoint import read_checkpoint
+from app.errors import ModelFolderError
+from training.checkpoint import read_checkpoint, read_network
 from training.data import DataError, find_photos, read_image
 from training.graph import build_graph
 from training.network import Gallery, TransformNetwork
@@ -121,10 +123,7 @@ def export(
     """Check and write a whole model folder, the card last. Raises ParityError."""
     network = gallery.network.float().eval()
     styles = gallery.styles.detach().float()
-    graphs = checked_graphs(network, styles, photos)
-    entries: dict[Any, GraphFile] = {
-        name: write_graph(folder, f"{name}.onnx", content) for name, content in graphs.items()
-    }
+    graphs = write_graphs(folder, network, styles, photos)
     # Not by save_file, whose files only their owner can read.
     weights = save({key: value.contiguous() for key, value in network.state_dict().items()})
     (folder / WEIGHTS).write_bytes(weights)
@@ -141,17 +140,45 @@ def export(
         write_style(folder, style.id, vector.numpy(), about)
         if sample is not None:
             write_preview(folder, style.id, network, vector, sample)
-    painted = paint(network, pattern(), styles[:1])
     card = Card(
         name=recipe.name,
         width=recipe.width,
         residual_blocks=recipe.residual_blocks,
         style_dimension=network.style_dimension,
         tile_margin=tile_margin(recipe.residual_blocks),
-        graphs=entries,
-        reference=write_reference(folder, pattern(), styles[:1].numpy(), painted),
         fitted=fitted,
+        **graphs,
     )
+    write_card(folder, card)
+    return card
+
+
+def write_graphs(
+    folder: Path, network: TransformNetwork, styles: Tensor, photos: Sequence[Pixels]
+) -> dict[str, Any]:
+    """Check and write the graphs and the reference; what the card says of them.
+
+    styles: [S, D]; photos uint8 [H, W, 3]. Raises ParityError, and nothing is written then.
+    """
+    graphs = checked_graphs(network, styles, photos)
+    painted = paint(network, pattern(), styles[:1])
+    return {
+        "graphs": {
+            name: write_graph(folder, f"{name}.onnx", content) for name, content in graphs.items()
+        },
+        "reference": write_reference(folder, pattern(), styles[:1].numpy(), painted),
+    }
+
+
+def rewrite(folder: Path, photos: Sequence[Pixels]) -> Card:
+    """Write the graphs of a model folder anew from its weights and styles, the card last.
+
+    Raises ModelFolderError, RecipeError if it lacks them, ParityError.
+    """
+    found = read_folder(folder)
+    styles = torch.stack([torch.from_numpy(style.vector) for style in found.styles.values()])
+    graphs = write_graphs(folder, read_network(found).eval(), styles, photos)
+    card = found.card.model_copy(update=graphs)
     write_card(folder, card)
     return card
 
@@ -217,20 +244,27 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; 0 when the folder is written, 1 on a clear error."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("folder", type=Path, help="the model folder to write")
+    parser.add_argument("source", type=Path, help="a checkpoint, or the model folder itself")
+    parser.add_argument("folder", type=Path, nargs="?", help="the model folder to write")
     parser.add_argument("--photos", type=Path, required=True, help="photos to compare on")
     parser.add_argument("--sample", type=Path, help="photo to paint the previews from")
     parser.add_argument("--data", default="not told", help="what it was fitted on, for the card")
     options = parser.parse_args(arguments)
+    again = options.source.is_dir()
+    if again != (options.folder is None):
+        parser.error("name a checkpoint and the folder to write, or a model folder alone")
     try:
-        checkpoint = read_checkpoint(options.checkpoint)
-        recipe, gallery = load_gallery(checkpoint)
         photos = parity_photos(options.photos)
+        if again:
+            card = rewrite(options.source, photos)
+            print(f"{options.source}: {', '.join(card.graphs)} written anew, parity checked")
+            return 0
+        checkpoint = read_checkpoint(options.source)
+        recipe, gallery = load_gallery(checkpoint)
         sample = read_image(options.sample) if options.sample else None
         fitted = provenance(checkpoint, recipe, options.data)
         card = export(gallery, recipe, options.folder, photos, fitted, sample)
-    except (RecipeError, DataError, ParityError) as error:
+    except (RecipeError, DataError, ModelFolderError, ParityError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{options.folder}: {len(recipe.styles)} styles, width {card.width}, parity checked")

@@ -1,10 +1,10 @@
 """The transform network as an ONNX graph, written operator by operator.
 
 Written rather than traced: padding and cropping follow any H and W at run time, uint8 goes in and
-comes out, and in half precision exactly the normalisations stay in float32.
+comes out, and in half precision exactly the normalisations stay in float32. Some operators are put
+in another order than in PyTorch, where that is the same sum for less work.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +17,12 @@ from training.network import EPSILON, STRIDE, TransformNetwork
 
 OPSET = 17
 IR_VERSION = 9
+# Which rows of a 3x3 kernel fall on each of two pixels that were doubled, where its middle is the
+# last of the first one's two, and where it is the first of the second one's.
+SUMS = np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]])
+BLOCK = 2  # pixels a side that the last convolution computes at once; divides STRIDE
 
 Kind = Literal["stylize", "freeze", "apply"]
-Normalise = Callable[[str, str, str], str]
 
 
 class _Graph:
@@ -65,20 +68,23 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
     sizes = [c for c in network.channels for _ in range(2)]
     split = g.add_many("Split", vector, g.integers(*sizes), outputs=len(sizes), axis=1)
     pieces = iter(split)
-    planes = g.integers(2, 3)
+    planes, end = g.integers(2, 3), g.integers(-1)
     frozen: list[str] = []
 
     def per_plane(x: str, gain: str, shift: str) -> str:
         scaled = g.add("Mul", x, g.add("Unsqueeze", gain, planes))
         return g.add("Add", scaled, g.add("Unsqueeze", shift, planes))
 
-    def instance_norm(x: str, channels: int) -> str:
-        scale, shift = next(pieces), next(pieces)
-        ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        x = g.add("InstanceNormalization", x, g.constant(ones), g.constant(zeros), epsilon=EPSILON)
-        return per_plane(x, scale, shift)
+    def instance_norm(x: str) -> str:
+        # The operator's scale and shift hold for a whole batch: the batch becomes one long image.
+        scale, shift = (g.add("Reshape", next(pieces), end) for _ in range(2))
+        shape = g.add("Shape", x)
+        sides = g.add("Slice", shape, g.integers(2), g.integers(4))
+        x = g.add("Reshape", x, g.add("Concat", g.integers(1, -1), sides, axis=0))
+        x = g.add("InstanceNormalization", x, scale, shift, epsilon=EPSILON)
+        return g.add("Reshape", x, shape)
 
-    def record(x: str, channels: int) -> str:
+    def record(x: str) -> str:
         scale, shift = next(pieces), next(pieces)
         mean = g.add("ReduceMean", x, axes=[2, 3])
         centred = g.add("Sub", x, mean)
@@ -89,27 +95,60 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
         frozen.extend([gain, g.add("Sub", shift, g.add("Mul", gain, mean))])
         return per_plane(x, frozen[-2], frozen[-1])
 
-    def affine(x: str, channels: int) -> str:
+    def affine(x: str) -> str:
         return per_plane(x, next(pieces), next(pieces))
 
     normalise = {"stylize": instance_norm, "freeze": record, "apply": affine}[kind]
 
-    def norm(x: str, channels: int) -> str:
+    def norm(x: str) -> str:
         if not half:
-            return normalise(x, channels)
-        x = normalise(g.add("Cast", x, to=TensorProto.FLOAT), channels)
+            return normalise(x)
+        x = normalise(g.add("Cast", x, to=TensorProto.FLOAT))
         return g.add("Cast", x, to=TensorProto.FLOAT16)
+
+    def pad(x: str, edge: int, mode: str) -> str:
+        return g.add("Pad", x, g.integers(0, 0, edge, edge, 0, 0, edge, edge), mode=mode)
+
+    def kernel(x: str, weight: NDArray[Any], *bias: str, stride: int = 1) -> str:
+        sides, strides = list(weight.shape[2:]), [stride, stride]
+        weights = g.constant(weight.astype(number))
+        return g.add("Conv", x, weights, *bias, kernel_shape=sides, strides=strides)
 
     def convolve(x: str, layer: nn.Module) -> str:
         assert isinstance(layer, nn.Conv2d)
-        side = layer.kernel_size[0]
-        edge = side // 2
-        x = g.add("Pad", x, g.integers(0, 0, edge, edge, 0, 0, edge, edge), mode="reflect")
-        weights = [g.constant(layer.weight.detach().cpu().numpy().astype(number))]
-        if layer.bias is not None:
-            weights.append(g.constant(layer.bias.detach().cpu().numpy().astype(number)))
-        stride = list(layer.stride)
-        return g.add("Conv", x, *weights, kernel_shape=[side, side], strides=stride)
+        x = pad(x, layer.kernel_size[0] // 2, "reflect")
+        return kernel(x, _weight(layer), stride=layer.stride[0])
+
+    def upsample_and_convolve(x: str, layer: nn.Module) -> str:
+        assert isinstance(layer, nn.Conv2d)
+        # Of doubled pixels a 3x3 kernel sees only 2x2 different ones. Four kernels of sums, one for
+        # each place over them, paint the same, and are then interleaved (the sub-pixel convolution
+        # of Shi et al., arXiv:1609.05158). To reflect a doubled pixel at the edge is to repeat it.
+        kernels = np.einsum("aik,bjl,ockl->baocij", SUMS, SUMS, _weight(layer))
+        x = kernel(pad(x, 1, "edge"), kernels.reshape(-1, layer.in_channels, 2, 2))
+        outputs, rows = layer.out_channels, g.add("Shape", x, start=2, end=3)
+        x = g.add("Reshape", x, g.integers(0, 2, 2 * outputs, -1))
+        x = g.add("Transpose", x, perm=[0, 2, 3, 1])
+        x = g.add("Reshape", x, g.add("Concat", g.integers(0, 2, outputs), rows, end, axis=0))
+        x = g.add("Transpose", x, perm=[0, 2, 3, 1, 4])
+        twice = g.add("Mul", rows, g.integers(2))
+        x = g.add("Reshape", x, g.add("Concat", g.integers(0, outputs), twice, end, axis=0))
+        return g.add("Slice", x, g.integers(1, 1), g.integers(-1, -1), planes)
+
+    def convolve_blocks(x: str, layer: nn.Conv2d) -> str:
+        # Three channels would leave most of each of a CPU's vectors empty: a block of pixels at a
+        # time, each with the kernel at its place in a larger one.
+        weight = _weight(layer)
+        outputs, inputs, side, _ = weight.shape
+        large = side + BLOCK - 1
+        kernels = np.zeros((BLOCK, BLOCK, outputs, inputs, large, large))
+        for row, column in np.ndindex(BLOCK, BLOCK):
+            kernels[row, column, :, :, row : row + side, column : column + side] = weight
+        assert layer.bias is not None
+        bias = g.constant(np.tile(layer.bias.detach().cpu().numpy(), BLOCK**2).astype(number))
+        x = pad(x, side // 2, "reflect")
+        x = kernel(x, kernels.reshape(-1, inputs, large, large), bias, stride=BLOCK)
+        return g.add("DepthToSpace", x, blocksize=BLOCK)
 
     # Pixels in: NHWC uint8 to NCHW in [-0.5, 0.5], padded to whole strides by reflection.
     x = g.add("Cast", g.add("Transpose", "image", perm=[0, 3, 1, 2]), to=onnx_number)
@@ -120,28 +159,14 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
     pads = g.add("Concat", g.integers(0, 0, 0, 0, 0, 0), missing, axis=0)
     x = g.add("Pad", x, pads, mode="reflect")
 
-    def width_of(layer: nn.Module) -> int:
-        assert isinstance(layer, nn.Conv2d)
-        return layer.out_channels
-
     for layer in network.encoder:
-        x = g.add("Relu", norm(convolve(x, layer), width_of(layer)))
+        x = g.add("Relu", norm(convolve(x, layer)))
     for block in network.residual:
         first, second = block.children()
-        y = g.add("Relu", norm(convolve(x, first), width_of(first)))
-        x = g.add("Add", x, norm(convolve(y, second), width_of(second)))
-    scales = g.constant(np.array([1, 1, 2, 2], dtype=np.float32))
+        y = g.add("Relu", norm(convolve(x, first)))
+        x = g.add("Add", x, norm(convolve(y, second)))
     for layer in network.decoder:
-        x = g.add(
-            "Resize",
-            x,
-            "",
-            scales,
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
-        x = g.add("Relu", norm(convolve(x, layer), width_of(layer)))
+        x = g.add("Relu", norm(upsample_and_convolve(x, layer)))
 
     if kind == "freeze":
         output = g.add("Concat", *frozen, axis=1)
@@ -149,7 +174,7 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
         result = helper.make_tensor_value_info("frozen", TensorProto.FLOAT, shape)
     else:
         # Pixels out: clamped, rounded, cropped to the H and W that came in.
-        x = g.add("Add", convolve(x, network.output), scalar(0.5))
+        x = g.add("Add", convolve_blocks(x, network.output), scalar(0.5))
         x = g.add("Clip", x, scalar(0), scalar(1))
         x = g.add("Cast", g.add("Round", g.add("Mul", x, scalar(255))), to=TensorProto.UINT8)
         x = g.add("Slice", x, g.integers(0, 0), sides, planes)
@@ -167,3 +192,7 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _weight(layer: nn.Conv2d) -> NDArray[np.float32]:
+    return np.asarray(layer.weight.detach().cpu(), np.float32)
