@@ -29,7 +29,9 @@ from app.service import Service, Status
 DOCS_HOST = "https://cdn.jsdelivr.net"  # the API page's scripts; nothing else loads from elsewhere
 
 
-def _check_key(request: Request) -> None:
+# Coroutines, all of them: FastAPI sends a function to a thread, and each way there and back costs
+# more than what it does.
+async def _check_key(request: Request) -> None:
     keys: Keys = request.app.state.keys
     keys.check(request.headers)
 
@@ -74,12 +76,12 @@ class Readiness(BaseModel):
     reason: str | None = Field(default=None, description="why it is unavailable")
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
 

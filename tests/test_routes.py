@@ -284,3 +284,15 @@ def test_the_openapi_document_tells_body_options_and_problems(client: TestClient
     assert {p["name"] for p in operation["parameters"]} >= {"style", "format", "quality"}
     assert "application/problem+json" in operation["responses"]["503"]["content"]
     assert client.get("/", follow_redirects=False).headers["Location"] == "/docs"
+
+
+def test_no_route_goes_through_the_threads_of_the_framework(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(work: object, *arguments: object, **more: object) -> None:
+        raise AssertionError(f"{work} was sent to a thread")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
+    assert opened(post(client, jpeg)).size == opened(jpeg).size
+    for path in ("styles", "styles/warm", "styles/warm/preview", "healthz", "readyz", "metrics"):
+        assert client.get(f"/{path}").status_code == 200

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server import make_server
+from app.server import make_server, serve
 from app.settings import Settings
 
 START_SECONDS = 180  # of a machine that does other work too
@@ -233,3 +234,20 @@ def test_opentelemetry_without_its_packages_is_one_clear_line() -> None:
     assert done.stderr.splitlines() == [
         "error: PASTICHE_OPENTELEMETRY: install the otel extra: pastiche[otel]"
     ]
+
+
+def test_what_was_imported_is_not_searched_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[int] = []
+
+    class Server:
+        def run(self) -> None:
+            frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr("app.server.make_server", lambda settings: Server())
+    monkeypatch.setattr("app.logs.configure", lambda *how: None)
+    before = gc.get_freeze_count()
+    try:
+        serve(Settings())
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > before + 10_000
