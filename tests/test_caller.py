@@ -24,6 +24,14 @@ class Caller:
         self.messages.put_nowait({"type": "http.disconnect"})
 
 
+async def work_on(ended: list[str]) -> None:
+    """Without end; says when it is ended."""
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        ended.append("at once")
+
+
 def run(test: Callable[[Caller], Coroutine[Any, Any, None]]) -> None:
     async def quiet() -> None:
         await test(Caller())
@@ -56,34 +64,22 @@ def test_what_the_work_raises_comes_back() -> None:
 
 
 def test_the_work_is_cancelled_when_the_caller_leaves() -> None:
-    ended = []
-
-    async def work() -> None:
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            ended.append("at once")
+    ended: list[str] = []
 
     async def test(caller: Caller) -> None:
         asyncio.get_running_loop().call_later(0.01, caller.leave)
         with pytest.raises(ClientDisconnect):
-            await while_waiting(caller.request, work())
+            await while_waiting(caller.request, work_on(ended))
         assert ended == ["at once"]
 
     run(test)
 
 
 def test_the_work_is_cancelled_with_whoever_waits_for_it() -> None:
-    ended = []
-
-    async def work() -> None:
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            ended.append("at once")
+    ended: list[str] = []
 
     async def test(caller: Caller) -> None:
-        waiting = asyncio.create_task(while_waiting(caller.request, work()))
+        waiting = asyncio.create_task(while_waiting(caller.request, work_on(ended)))
         await asyncio.sleep(0.01)
         waiting.cancel()
         await asyncio.wait([waiting])
