@@ -241,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--year", type=int)
     parser.add_argument("--license", default="unknown", help="of the picture of the painting")
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--crop", type=int, nargs="+", default=[256], help="pixels; taken in turn")
+    parser.add_argument("--crop", type=int, nargs="+", default=[192], help="pixels; taken in turn")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=0.02, help="highest learning rate")
     parser.add_argument("--painting-size", type=int, help="pixels (as the network was fitted)")
