@@ -254,13 +254,13 @@ def main(arguments: list[str] | None = None) -> int:
     if again != (options.folder is None):
         parser.error("name a checkpoint and the folder to write, or a model folder alone")
     try:
-        photos = parity_photos(options.photos)
         if again:
-            card = rewrite(options.source, photos)
+            card = rewrite(options.source, parity_photos(options.photos))
             print(f"{options.source}: {', '.join(card.graphs)} written anew, parity checked")
             return 0
         checkpoint = read_checkpoint(options.source)
         recipe, gallery = load_gallery(checkpoint)
+        photos = parity_photos(options.photos)
         sample = read_image(options.sample) if options.sample else None
         fitted = provenance(checkpoint, recipe, options.data)
         card = export(gallery, recipe, options.folder, photos, fitted, sample)
