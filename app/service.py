@@ -21,7 +21,7 @@ from app.errors import (
     PasticheError,
 )
 from app.gallery import Brush, Gallery
-from app.images import Pixels, check_format, decode, encode, read_header
+from app.images import Header, Pixels, check_format, decode, encode, read_header
 from app.metrics import Metrics
 from app.options import Options, answer_format
 from app.painting import Finish, canvas, canvas_size, check_canvas, finished
@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 
 Status = Literal["loading", "ready", "draining", "unavailable"]
 T = TypeVar("T")
+
+# Bytes: to walk so small a file costs less than a thread's way there and back, which all that is
+# refused would have to go.
+SMALL_FILE = 2**16
 
 MEMORY_FAILURES = 3  # pictures in a row for which there was no memory: the server is not ready
 
@@ -160,7 +164,7 @@ class Service:
         """Decode, paint and encode an image. Raises what `app.errors` draws."""
         settings = self.settings
         brush = self.gallery.brush(options.style)
-        header = await asyncio.to_thread(read_header, content, settings.max_pixels)
+        header = await self._header(content)
         width, height = canvas_size(header.width, header.height, options.size)
         check_canvas(width, height, settings.max_pixels)
         format = answer_format(options, accept, header.format)
@@ -188,6 +192,12 @@ class Service:
             "encode": encoded - waited,
         }
         return Answer(answer, format, brush.label, seconds)
+
+    async def _header(self, content: bytes) -> Header:
+        most = self.settings.max_pixels
+        if len(content) <= SMALL_FILE:
+            return read_header(content, most)
+        return await asyncio.to_thread(read_header, content, most)
 
     async def _code(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._coders, work)

@@ -169,6 +169,15 @@ def test_without_its_weights_a_model_folder_keeps_its_graphs(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("option", ["--sample=photo.jpg", "--data=photographs"])
+def test_what_only_a_checkpoint_takes_is_refused_with_a_model_folder(
+    models: Path, photos: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit):
+        export.main([str(models / "tiny"), "--photos", str(photos), option])
+    assert "--sample and --data are for a checkpoint" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("both", [False, True])
 def test_the_command_wants_a_checkpoint_and_a_folder_or_a_model_folder_alone(
     models: Path, checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str], both: bool

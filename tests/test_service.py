@@ -1,5 +1,6 @@
 """The running application: reloading, readiness, and what fails while it paints."""
 
+import asyncio
 import gc
 import io
 import shutil
@@ -20,9 +21,10 @@ from app.card import CARD, StyleCard, read_folder, write_style
 from app.device import CPU_BATCH
 from app.errors import BadOutput, DeviceUnavailable, OutOfMemory
 from app.gallery import Gallery
+from app.images import Header, read_header
 from app.model import Network
 from app.server import create_app
-from app.service import Service
+from app.service import SMALL_FILE, Service
 from app.settings import read_settings
 from tests.conftest import make_folder, wait_until_ready
 
@@ -106,6 +108,26 @@ def test_a_style_is_there_when_its_file_is_and_gone_when_it_is_not(
         wait_until(lambda: "fresh" not in listed(client))
         assert client.post("/stylize?style=fresh", files={"image": jpeg}).status_code == 404
         assert (reloads(client, "ok"), reloads(client, "failed")) == (2, 0)
+
+
+def test_only_a_large_file_is_walked_outside_the_event_loop(
+    models: Path, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_loop = []
+
+    def read_and_note(content: bytes, max_pixels: int) -> Header:
+        try:
+            in_loop.append((len(content), bool(asyncio.get_running_loop())))
+        except RuntimeError:
+            in_loop.append((len(content), False))
+        return read_header(content, max_pixels)
+
+    monkeypatch.setattr("app.service.read_header", read_and_note)
+    comments = (2 + SMALL_FILE // 65_000) * (b"\xff\xfe\xfd\xe8" + bytes(64_998))
+    large = jpeg[:2] + comments + jpeg[2:]
+    with running(models) as (client, _):
+        assert post(client, large) == post(client, jpeg)
+    assert in_loop == [(len(large), False), (len(jpeg), True)]
 
 
 def test_reloading_can_be_switched_off(copied: Path) -> None:

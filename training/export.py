@@ -248,11 +248,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", help="the model folder to write")
     parser.add_argument("--photos", type=Path, required=True, help="photos to compare on")
     parser.add_argument("--sample", type=Path, help="photo to paint the previews from")
-    parser.add_argument("--data", default="not told", help="what it was fitted on, for the card")
+    parser.add_argument("--data", help="what it was fitted on, for the card")
     options = parser.parse_args(arguments)
     again = options.source.is_dir()
     if again != (options.folder is None):
         parser.error("name a checkpoint and the folder to write, or a model folder alone")
+    if again and (options.sample, options.data) != (None, None):
+        parser.error("--sample and --data are for a checkpoint: a model folder keeps what it has")
     try:
         if again:
             card = rewrite(options.source, parity_photos(options.photos))
@@ -262,7 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe, gallery = load_gallery(checkpoint)
         photos = parity_photos(options.photos)
         sample = read_image(options.sample) if options.sample else None
-        fitted = provenance(checkpoint, recipe, options.data)
+        fitted = provenance(checkpoint, recipe, options.data or "not told")
         card = export(gallery, recipe, options.folder, photos, fitted, sample)
     except (RecipeError, DataError, ModelFolderError, ParityError) as error:
         print(f"error: {error}", file=sys.stderr)
