@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import yaml
 from app.problems import MEDIA_TYPE, Problem
 from app.server import KEEP_ALIVE
 from app.settings import Settings
+from tests.stub import answering
 from tests.test_documentation import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,9 +106,8 @@ def test_everything_that_is_copied_is_let_through_to_the_build() -> None:
     assert all((ROOT / source).exists() for source in sources)
 
 
-@contextmanager
-def answering(status: int) -> Iterator[int]:
-    """A server on a free port that answers every GET with the status; its port."""
+def handler(status: int) -> type[BaseHTTPRequestHandler]:
+    """One that answers every GET of a probe with the status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -117,15 +117,7 @@ def answering(status: int) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return Handler
 
 
 def health_checks() -> list[str]:
@@ -140,7 +132,7 @@ def health_checks() -> list[str]:
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
 def test_the_health_checks_tell_a_healthy_server_from_another(status: int, healthy: bool) -> None:
     for code in health_checks():
-        with answering(status) as port:
+        with answering(handler(status)) as port:
             environment = {
                 **os.environ,
                 "PASTICHE_PORT": str(port),
@@ -341,7 +333,7 @@ def test_the_gateway_refuses_too_large_a_body_before_it_is_sent(tmp_path: Path) 
 
 @needs_nginx
 def test_the_gateway_hands_on_what_the_replica_answers_but_not_its_metrics(tmp_path: Path) -> None:
-    with answering(200) as replica, gateway(tmp_path, replica) as connection:
+    with answering(handler(200)) as replica, gateway(tmp_path, replica) as connection:
         statuses = []
         for path in ("/healthz", "/nothing", "/metrics"):
             connection.request("GET", path)

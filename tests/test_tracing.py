@@ -3,9 +3,8 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.util import find_spec
 
 import pytest
@@ -14,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.errors import SettingsError
 from app.tracing import span, telemetry
+from tests.stub import answering
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -98,13 +98,8 @@ def collector() -> Iterator[tuple[int, dict[str, bytes]]]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_port, got
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(Handler) as port:
+        yield port, got
 
 
 CALL = f"""
