@@ -71,11 +71,18 @@ def _stylize(arguments: argparse.Namespace) -> int:
 
 
 def _pairs(photos: Sequence[Path], out: Path, format: Format | None) -> list[tuple[Path, Path]]:
-    """Each photo with where its pastiche goes; folders keep their shape below out."""
+    """Each photo with where its pastiche goes; folders keep their shape below out.
+
+    What an earlier call has put below out is no photo. Raises PasticheError, also where a photo or
+    another pastiche would be overwritten.
+    """
     sources: list[tuple[Path, Path]] = []
+    painted = out.resolve()
     for photo in photos:
         if photo.is_dir():
             found = sorted(p for p in photo.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if photo.resolve() in painted.parents:
+                found = [p for p in found if painted not in p.resolve().parents]
             sources += [(p, p.relative_to(photo)) for p in found]
         elif photo.exists():
             sources.append((photo, Path(photo.name)))
@@ -87,8 +94,24 @@ def _pairs(photos: Sequence[Path], out: Path, format: Format | None) -> list[tup
     if single and out.suffix:
         if out.suffix.lower() not in SUFFIXES:
             raise PasticheError(f"{out}: the name must end in one of {' '.join(SUFFIXES)}")
-        return [(sources[0][0], out)]
-    return [(source, out / _renamed(relative, format)) for source, relative in sources]
+        pairs = [(sources[0][0], out)]
+    else:
+        pairs = [(source, out / _renamed(relative, format)) for source, relative in sources]
+    _check_targets(pairs)
+    return pairs
+
+
+def _check_targets(pairs: Sequence[tuple[Path, Path]]) -> None:
+    photos = {source.resolve() for source, _ in pairs}
+    sources: dict[Path, Path] = {}
+    for source, target in pairs:
+        if target.resolve() in photos:
+            raise PasticheError(f"{target} is one of the photos; name another place with --out")
+        other = sources.setdefault(target, source)
+        if other != source:
+            raise PasticheError(
+                f"{other} and {source} would both become {target}; paint them to different places"
+            )
 
 
 def _renamed(relative: Path, format: Format | None) -> Path:

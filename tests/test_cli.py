@@ -59,6 +59,65 @@ def test_a_broken_photo_is_named_and_the_others_are_painted(
     assert "1 of 3 photos failed" in errors
 
 
+def test_pastiches_may_go_beside_the_folder_of_their_photos(models: Path, photos: Path) -> None:
+    assert stylize(models, photos / "trip", "-o", photos) == 0
+    assert (photos / "cat.png").exists()
+
+
+def test_what_was_painted_before_is_not_painted_again(
+    models: Path, photos: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert stylize(models, photos, "-o", photos / "trip" / "painted") == 0
+    painted = photos / "trip" / "painted"
+    written = sorted(str(p.relative_to(painted)) for p in painted.rglob("*") if p.is_file())
+    assert written == ["cat.jpg", "trip/cat.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [".", "-o", "."],
+        ["cat.jpg", "-o", "cat.jpg"],
+        ["cat.jpg", "-o", "."],
+        ["cat.jpg", "trip/cat.png", "-o", "trip/.."],
+        [".", "trip", "-o", "../photos"],
+    ],
+)
+def test_no_photo_is_overwritten(
+    models: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(photos)
+    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    assert stylize(models, *arguments) == 1
+    assert "cat.jpg is one of the photos; name another place" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "more"),
+    [("cat.jpg", "trip/cat.jpg", []), ("cat.jpg", "trip/cat.png", ["--format", "webp"])],
+)
+def test_two_photos_do_not_become_one_file(
+    models: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    first: str,
+    second: str,
+    more: list[str],
+) -> None:
+    monkeypatch.chdir(photos)
+    Path("trip/cat.jpg").write_bytes(Path("cat.jpg").read_bytes())
+    assert stylize(models, first, second, "-o", "out", *more) == 1
+    assert f"{first} and {second} would both become out/cat." in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
