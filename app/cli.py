@@ -94,6 +94,8 @@ def _pairs(photos: Sequence[Path], out: Path, format: Format | None) -> list[tup
     if single and out.suffix:
         if out.suffix.lower() not in SUFFIXES:
             raise PasticheError(f"{out}: the name must end in one of {' '.join(SUFFIXES)}")
+        if format not in (None, SUFFIXES[out.suffix.lower()]):
+            raise PasticheError(f"{out}: the name is of another format than --format {format}")
         pairs = [(sources[0][0], out)]
     else:
         pairs = [(source, out / _renamed(relative, format)) for source, relative in sources]

@@ -123,6 +123,7 @@ def test_two_photos_do_not_become_one_file(
     [
         (["missing.jpg", "-o", "out"], "missing.jpg: no such file"),
         (["cat.jpg", "-o", "out.gif"], "must end in one of"),
+        (["cat.jpg", "-o", "out.png", "--format", "jpeg"], "out.png: the name is of another"),
         (["cat.jpg", "-o", "out.png", "--strength", "2"], "strength"),
         (["cat.jpg", "-o", "out.png", "--style", "nope"], "there are cold, plain, warm"),
     ],
