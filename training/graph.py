@@ -78,8 +78,7 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
     def instance_norm(x: str) -> str:
         # The operator's scale and shift hold for a whole batch: the batch becomes one long image.
         scale, shift = (g.add("Reshape", next(pieces), end) for _ in range(2))
-        shape = g.add("Shape", x)
-        sides = g.add("Slice", shape, g.integers(2), g.integers(4))
+        shape, sides = g.add("Shape", x), g.add("Shape", x, start=2)
         x = g.add("Reshape", x, g.add("Concat", g.integers(1, -1), sides, axis=0))
         x = g.add("InstanceNormalization", x, scale, shift, epsilon=EPSILON)
         return g.add("Reshape", x, shape)
@@ -153,7 +152,7 @@ def build_graph(network: TransformNetwork, kind: Kind, *, half: bool = False) ->
     # Pixels in: NHWC uint8 to NCHW in [-0.5, 0.5], padded to whole strides by reflection.
     x = g.add("Cast", g.add("Transpose", "image", perm=[0, 3, 1, 2]), to=onnx_number)
     x = g.add("Sub", g.add("Mul", x, scalar(1 / 255)), scalar(0.5))
-    sides = g.add("Slice", g.add("Shape", "image"), g.integers(1), g.integers(3))
+    sides = g.add("Shape", "image", start=1, end=3)
     stride = g.integers(STRIDE)
     missing = g.add("Mod", g.add("Sub", stride, g.add("Mod", sides, stride)), stride)
     pads = g.add("Concat", g.integers(0, 0, 0, 0, 0, 0), missing, axis=0)
