@@ -20,6 +20,7 @@ Part = bytes | memoryview
 FORMATS: tuple[Format, ...] = ("jpeg", "png", "webp")
 MAX_CHUNKS = 16_384  # of a PNG or WebP, segments of a JPEG; 32 MiB in pieces of 2 KiB
 MAX_TABLES = 16_384  # bytes of quantisation and Huffman tables before a JPEG's first scan
+MAX_PROGRESSIVE = 12 * 2**20  # bytes of a progressive JPEG's scans; noise decodes at 25 MB a second
 MAX_LOSSY = 8 * 2**20  # bytes of a lossy WebP's pixels and alpha; noise decodes at 20 MB a second
 MAX_INFLATED = 2**20  # bytes of a colour profile in a PNG; Pillow refuses the file for more
 # Each scan of a JPEG visits every block, be it with hardly a byte: a small file may cost seconds.
@@ -31,7 +32,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # not those without a segment
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {_DHT, 0xC8, 0xCC}  # SOF0 to SOF15
-_HUFFMAN_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
+_PROGRESSIVE = 0xC2
+_HUFFMAN_FRAMES = {0xC0, 0xC1, _PROGRESSIVE}  # baseline, extended
 _ORIENTATION, _SHORT = 0x0112, 3
 _ANIMATED, _KEPT_FLAGS = 0x02, 0x30  # of VP8X; kept: there is a profile, there is alpha
 
@@ -74,7 +76,7 @@ def walk(content: bytes) -> Still:
 def _jpeg(content: bytes) -> Still:
     kept: list[Part] = [b"\xff\xd8"]
     size: tuple[int, int] | None = None
-    orientation = exif = tables = scans = first_scan = 0
+    orientation = exif = tables = scans = first_scan = frame = 0
     for marker, start, end in _segments(content):
         segment = content[start + 4 : end]
         if marker in _FRAMES:
@@ -83,7 +85,7 @@ def _jpeg(content: bytes) -> Still:
             if size is not None:
                 raise BrokenImage("the jpeg image has more than one frame")
             height, width = struct.unpack_from(">HH", segment, 1)
-            size = width, height
+            frame, size = marker, (width, height)
         elif marker == _SOS:
             if size is None:
                 raise BrokenImage("the jpeg image has a scan before its frame")
@@ -108,6 +110,11 @@ def _jpeg(content: bytes) -> Still:
         raise BrokenImage("the jpeg image is cut off: it has no end")
     if size is None or not scans:
         raise BrokenImage("the jpeg image has no pixels")
+    if frame == _PROGRESSIVE and end - first_scan > MAX_PROGRESSIVE:
+        raise ImageTooLarge(
+            f"the jpeg image has {end - first_scan:,} bytes of progressive scans; at most "
+            f"{MAX_PROGRESSIVE:,} are allowed; send it in a lower quality, or not progressive"
+        )
     kept.append(memoryview(content)[first_scan:end])
     return Still("jpeg", *size, orientation or 1, tuple(kept))
 

@@ -36,7 +36,7 @@ from tests.test_images import chunk, png_header
 
 MB, MIB = 1_000_000, 2**20
 SIDE = 128  # pixels of the pictures for stand-in networks
-CALMS = 3  # calm phases before and after a flood
+CALMS = 5  # calm phases before and after a flood
 SETTLED = 5  # seconds after a flood in which all must be as before
 
 
@@ -411,7 +411,7 @@ def largest() -> Iterator[tuple[str, bytes]]:
     calm = (noise // 96 + np.arange(side, dtype=np.uint8)[:, None] // 2).astype(np.uint8)
     for format, image, options in (
         ("JPEG", noise, {"quality": 90}),
-        ("JPEG", noise, {"quality": 90, "progressive": True}),
+        ("JPEG", noise, {"quality": 65, "progressive": True}),
         ("PNG", calm, {"compress_level": 1}),
         ("WEBP", noise, {"quality": 10, "method": 0}),
         ("WEBP", calm, {"lossless": True, "method": 0}),
@@ -456,7 +456,7 @@ Part = Callable[[Path, Path], Iterator[Line]]
 def parts(bundled: Path) -> dict[str, Part]:
     """Every part in its long form, by name; each takes a folder to write to and a tiny network."""
     return {
-        "flood": lambda f, m: flood(f, m, Flood(20, 5), 0.05, SIDE, 40, real=False),
+        "flood": lambda f, m: flood(f, m, Flood(20, 12), 0.05, SIDE, 40, real=False),
         "flood-real": lambda f, _: flood(f, bundled, Flood(30, 40), 0.25, 256, 8, real=True),
         "leaving": lambda f, m: leaving(f, m, 20, 0.5),
         "stopping": lambda f, m: stopping(f, m, 50),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from app.container import FEW_SCANS, MAX_CHUNKS, MAX_LOSSY, walk
+from app.container import FEW_SCANS, MAX_CHUNKS, MAX_LOSSY, MAX_PROGRESSIVE, walk
 from app.errors import BrokenImage, ImageTooLarge, PasticheError, UnsupportedImage
 from app.images import Picture, decode
 from tests.test_images import SHADES, chunk, exif, png_header, saved
@@ -114,6 +114,18 @@ def test_a_lossy_webp_of_too_many_bytes_is_refused_with_what_is_allowed() -> Non
     assert decode(webp(MAX_LOSSY), CAP).size == SMALL.size
     with pytest.raises(ImageTooLarge, match="at most 8,388,608 are allowed"):
         decode_within(REFUSED, webp(MAX_LOSSY + 2))
+
+
+def test_a_progressive_jpeg_of_too_many_bytes_is_refused_with_what_is_allowed() -> None:
+    def jpeg(length: int, progressive: bool) -> bytes:
+        content = saved(SMALL, "JPEG", progressive=progressive)
+        first_scan = content.index(b"\xff\xda")
+        return content[:-2].ljust(first_scan + length - 2, b"\0") + content[-2:]
+
+    assert decode(jpeg(MAX_PROGRESSIVE, progressive=True), CAP).size == SMALL.size
+    with pytest.raises(ImageTooLarge, match="at most 12,582,912 are allowed"):
+        decode_within(REFUSED, jpeg(MAX_PROGRESSIVE + 1, progressive=True))
+    assert decode(jpeg(MAX_PROGRESSIVE + 1, progressive=False), CAP).size == SMALL.size
 
 
 def icc(count: int) -> bytes:

@@ -34,6 +34,26 @@ def test_the_objective_falls_by_every_method_from_every_start(
     assert curve.lowest < 0.5 * curve.objective[0]
 
 
+def test_it_is_plain_lbfgs_on_the_pixels_so_that_evaluations_compare_with_those_of_others(
+    loss: PerceptualLoss, photo: Tensor
+) -> None:
+    pixels = photo.clone(memory_format=torch.contiguous_format).requires_grad_()
+    found: list[float] = []
+
+    def evaluate() -> Tensor:
+        pixels.grad = None
+        content, style, _ = loss(pixels.clamp(0, 1), photo, STYLE)
+        objective = (content + 10 * style).sum()
+        objective.backward()
+        found.append(float(objective.detach()))
+        return objective
+
+    plain = torch.optim.LBFGS([pixels], max_iter=8, line_search_fn="strong_wolfe")
+    plain.step(evaluate)
+    curve = gatys(loss, photo, STYLE, evaluations=8)
+    assert curve.objective == pytest.approx(found[:8], rel=0.1)
+
+
 def test_it_starts_from_the_photo_itself_unless_told_otherwise(
     loss: PerceptualLoss, photo: Tensor
 ) -> None:

@@ -15,7 +15,6 @@ from training.recipe import Recipe
 Method = Literal["lbfgs", "adam"]
 
 HISTORY = 100  # steps that L-BFGS remembers
-FIRST_STEP = 0.01  # of [0, 1], what the first step of L-BFGS moves the mean pixel
 ADAM_RATE = 0.02  # of [0, 1], what a pixel moves in a step at first
 DEFAULTS = {name: setting.default for name, setting in Recipe.model_fields.items()}
 
@@ -72,9 +71,6 @@ def gatys(
     with torch.no_grad():
         content = loss.network(photo, list(loss.content.weights))
     first = photo if start is None else start
-    # L-BFGS tries a first step of 1 in all, over all pixels together: next to nothing. In units of
-    # FIRST_STEP for each pixel it need not spend its first evaluations on finding that out.
-    unit = first.numel() * FIRST_STEP if method == "lbfgs" else 1.0
     change = torch.zeros_like(first, memory_format=torch.contiguous_format).requires_grad_()
 
     def evaluate() -> float:
@@ -82,7 +78,7 @@ def gatys(
             raise _Enough
         change.grad = None
         # A plain clamp is as fast at first, but the pixels that it leaves outside never come back.
-        picture = clamp_towards_range(first + unit * change)
+        picture = clamp_towards_range(first + change)
         features = loss.network(picture, loss.layers)
         terms = (loss.content(features, content), loss.style(features, style_index))
         total = weights.content * terms[0] + weights.style * terms[1]
