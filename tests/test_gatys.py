@@ -40,15 +40,17 @@ def test_it_is_plain_lbfgs_on_the_pixels_so_that_evaluations_compare_with_those_
     pixels = photo.clone(memory_format=torch.contiguous_format).requires_grad_()
     found: list[float] = []
 
-    def evaluate() -> Tensor:
+    def evaluate() -> float:
         pixels.grad = None
         content, style, _ = loss(pixels.clamp(0, 1), photo, STYLE)
         objective = (content + 10 * style).sum()
         objective.backward()
         found.append(float(objective.detach()))
-        return objective
+        return found[-1]
 
-    plain = torch.optim.LBFGS([pixels], max_iter=8, line_search_fn="strong_wolfe")
+    plain: torch.optim.Optimizer = torch.optim.LBFGS(
+        [pixels], max_iter=8, line_search_fn="strong_wolfe"
+    )
     plain.step(evaluate)
     curve = gatys(loss, photo, STYLE, evaluations=8)
     assert curve.objective == pytest.approx(found[:8], rel=0.1)
