@@ -3,26 +3,26 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from app.errors import (
     BadOption,
     BodyTooLarge,
-    MalformedBody,
     MissingImage,
     Overloaded,
     RequestTimeout,
     UnsupportedEncoding,
     UnsupportedImage,
 )
+from app.form import parse_form, read_boundary
 
 IMAGE_FIELD = "image"
-MAX_FIELDS = 16
-MAX_FIELD_BYTES = 4096
+
+# Bytes. A smaller form is parsed by the event loop itself: a thread would cost more.
+SMALL_FORM = 2**16
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Bodies:
         """largest: bytes of one body; total: of all at once; seconds: in which one must come."""
         self._largest, self._total, self._seconds = largest, total, seconds
         self._held = 0
+        # One, so that hostile forms cannot compete with the event loop for the GIL all at once.
+        self._parser = ThreadPoolExecutor(1, "form")
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[Body]:
@@ -51,12 +53,15 @@ class Bodies:
         A body is taken in any case when there is no other. Raises BodyTooLarge, Overloaded,
         RequestTimeout, UnsupportedEncoding, UnsupportedImage, MalformedBody, MissingImage.
         """
-        is_form = _check_types(request)
+        boundary = _check_types(request)
         content = await self._fill(request)
         size = len(content)
         try:
-            if is_form:
-                body = await _parse(request, content)
+            if boundary and size <= SMALL_FORM:
+                body = _read_form(content, boundary)
+            elif boundary:
+                loop = asyncio.get_running_loop()
+                body = await loop.run_in_executor(self._parser, _read_form, content, boundary)
             elif content:
                 body = Body(content)
             else:
@@ -95,66 +100,42 @@ class Bodies:
             raise Overloaded("too many bodies are being read", retry_after=1)
 
 
-def _check_types(request: Request) -> bool:
-    """Whether the body is a form. Raises UnsupportedEncoding, UnsupportedImage."""
+def _check_types(request: Request) -> bytes:
+    """The boundary of a form; nothing if the body is an image.
+
+    Raises UnsupportedEncoding, UnsupportedImage, MalformedBody.
+    """
     encoding = ",".join(request.headers.getlist("content-encoding")).strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedEncoding(
             f"send the body as it is, without Content-Encoding {encoding[:64]!r}"
         )
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_form = media_type == "multipart/form-data"
-    if not is_form and not media_type.startswith("image/"):
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        return read_boundary(content_type)
+    if not media_type.startswith("image/"):
         raise UnsupportedImage(
             "send multipart/form-data with a file field `image`, "
             f"or the image itself with Content-Type image/*, not {media_type[:64] or 'nothing'!r}"
         )
-    return is_form
+    return b""
 
 
-class _Parser(MultiPartParser):
-    ended = False  # whether the last boundary has come
-
-    def on_end(self) -> None:
-        self.ended = True
-
-
-async def _parse(request: Request, content: bytes) -> Body:
-    async def stream() -> AsyncIterator[bytes]:
-        yield content
-        if not parser.ended:  # the parser itself would quietly leave out the last part
-            raise MultiPartException("the form ends too early")
-
-    parser = _Parser(
-        request.headers,
-        stream(),  # type: ignore[arg-type]
-        max_files=2,
-        max_fields=MAX_FIELDS,
-        max_part_size=MAX_FIELD_BYTES,
-    )
-    parser.spool_max_size = len(content)  # never to disk: the body is bounded already
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError, AssertionError) as error:
-        raise MalformedBody(
-            "the form cannot be parsed or ends too early; beside the file it may have "
-            f"{MAX_FIELDS} fields of {MAX_FIELD_BYTES} bytes"
-        ) from error
-    try:
-        images = form.getlist(IMAGE_FIELD)
-        if not images or not isinstance(images[0], UploadFile):
-            raise MissingImage(f"the form has no file field `{IMAGE_FIELD}`")
-        if len(images) > 1:
-            raise BadOption(f"{IMAGE_FIELD}: given more than once")
-        image = await images[0].read()
-        if not image:
-            raise MissingImage(f"the file in the field `{IMAGE_FIELD}` is empty")
-        fields = []
-        for name, value in form.multi_items():
-            if isinstance(value, str):
-                fields.append((name, value))
-            elif name != IMAGE_FIELD:
-                raise BadOption(f"{name[:32]}: no such file field; there is `{IMAGE_FIELD}`")
-        return Body(image, tuple(fields))
-    finally:
-        await form.close()
+def _read_form(content: bytes, boundary: bytes) -> Body:
+    parts = parse_form(content, boundary)
+    images = [part for part in parts if part.name == IMAGE_FIELD]
+    if not images or not images[0].is_file:
+        raise MissingImage(f"the form has no file field `{IMAGE_FIELD}`")
+    if len(images) > 1:
+        raise BadOption(f"{IMAGE_FIELD}: given more than once")
+    image = images[0].content
+    if not image:
+        raise MissingImage(f"the file in the field `{IMAGE_FIELD}` is empty")
+    fields = []
+    for part in parts:
+        if not part.is_file:
+            fields.append((part.name, part.text))
+        elif part.name != IMAGE_FIELD:
+            raise BadOption(f"{part.name[:32]}: no such file field; there is `{IMAGE_FIELD}`")
+    return Body(image, tuple(fields))

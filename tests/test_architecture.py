@@ -18,7 +18,7 @@ LAYERS = [
     {"model", "reload"},
     {"device", "card"},
     {"body", "problems", "options", "metrics", "keys", "tracing", "caller"},
-    {"painting"},
+    {"painting", "form"},
     {"images", "settings", "headers", "logs", "memory"},
     {"container"},
     {"errors"},
