@@ -11,14 +11,20 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import HeaderTooLarge
 from app.headers import SECURITY
 from app.logs import request_id as id_of_logs
 from app.metrics import Metrics
+from app.problems import problem_response
 from app.tracing import Span, span
 
 log = logging.getLogger("app.access")
 
 CLIENT_LEFT = 499  # nginx' number for a caller that did not wait for the answer
+# Of a header. Each line costs CPU time whenever another is looked up, each byte of a query when it
+# is parsed; the HTTP parser below lets 64 KiB pass.
+MAX_LINES = 100
+MAX_BYTES = 2**14
 _LONGEST_ADDRESS = 45  # of IPv6 with an IPv4 address inside
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -41,8 +47,9 @@ class _Exchange:
 class Access:
     """ASGI middleware around everything.
 
-    Takes or makes the X-Request-ID and answers with it; answers HEAD as GET without a body; adds
-    the security headers; logs and counts each request, one whose caller left as status 499.
+    Takes or makes the X-Request-ID and answers with it; refuses a header that is too large; answers
+    HEAD as GET without a body; adds the security headers; logs and counts each request, one whose
+    caller left as status 499.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -79,7 +86,8 @@ class Access:
             await send(message)
 
         try:
-            await self._app(inner, receive_counted, send_marked)
+            app = _refused if _is_too_large(scope) else self._app
+            await app(inner, receive_counted, send_marked)
         except ClientDisconnect:
             exchange.left = True  # there is nobody to tell
         finally:
@@ -117,6 +125,23 @@ class Access:
         if exchange.span is not None:
             fields |= {"trace_id": exchange.span.trace_id, "span_id": exchange.span.span_id}
         log.info("%s %s %d", method, route, status, extra={"fields": fields})
+
+
+def _is_too_large(scope: Scope) -> bool:
+    headers = scope["headers"]
+    size = len(scope.get("raw_path", b"")) + len(scope["query_string"])
+    return (
+        len(headers) > MAX_LINES
+        or size + sum(len(name) + len(value) for name, value in headers) > MAX_BYTES
+    )
+
+
+async def _refused(scope: Scope, receive: Receive, send: Send) -> None:
+    error = HeaderTooLarge(
+        f"the request line and the header have more than {MAX_BYTES:,} bytes, "
+        f"or more than {MAX_LINES} lines"
+    )
+    await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
 
 
 def _address(scope: Scope) -> str | None:

@@ -16,7 +16,8 @@ PasticheError
 |   |-- ImageTooLarge           413 image_too_large
 |   |-- Unauthorized            401 unauthorized
 |   |-- NotFound                404 not_found
-|   `-- MethodNotAllowed        405 method_not_allowed
+|   |-- MethodNotAllowed        405 method_not_allowed
+|   `-- HeaderTooLarge          431 header_too_large
 |-- Unavailable                 503, with a time to come back
 |   |-- Overloaded              503 overloaded
 |   |-- DeadlineExceeded        503 deadline
@@ -167,6 +168,12 @@ class MethodNotAllowed(RequestError):
     def headers(self) -> Mapping[str, str]:
         """Allow, if it is known."""
         return {"Allow": self.allow} if self.allow else {}
+
+
+class HeaderTooLarge(RequestError):
+    """The request line and the header fields have more bytes or lines than the server takes."""
+
+    status, code, title = 431, "header_too_large", "Header too large"
 
 
 class Unavailable(PasticheError):

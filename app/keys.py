@@ -21,13 +21,17 @@ class Keys:
         return len(self._digests)
 
     def check(self, headers: Headers) -> None:
-        """Let `Authorization: Bearer KEY` or `X-API-Key: KEY` in. Raises Unauthorized."""
+        """Accept `Authorization: Bearer KEY` or `X-API-Key: KEY`. Raises Unauthorized.
+
+        One valid key suffices, even beside another that is not.
+        """
         if not self._digests:
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        # Digests are of one length, and all of them are compared: time tells nothing of a key.
-        matches = [hmac.compare_digest(_digest(sent), digest) for digest in self._digests]
+        bearer = token.strip() if scheme.lower() == "bearer" else ""
+        sent = [_digest(key) for key in (bearer, headers.get("x-api-key", ""))]
+        # Digests have one length, and all of them are compared: the time tells nothing of a key.
+        matches = [hmac.compare_digest(s, digest) for s in sent for digest in self._digests]
         if not any(matches):
             raise Unauthorized("send a valid API key as `Authorization: Bearer KEY` or `X-API-Key`")
 

@@ -1,13 +1,19 @@
 """The options of POST /stylize, and which format the answer takes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from app.errors import BadOption
 from app.images import FORMATS, MIN_SIDE, Format
 from app.painting import LARGEST_UNASKED
+
+NAMED = 5  # unknown options that an error names; it counts the others
+
+
+def _jpeg(value: object) -> object:
+    return "jpeg" if value == "jpg" else value
 
 
 class Options(BaseModel):
@@ -29,7 +35,7 @@ class Options(BaseModel):
         "input's size all the same",
     )
     preserve_colors: bool = Field(default=False, description="keep the photograph's colours")
-    format: Format | None = Field(
+    format: Annotated[Format | None, BeforeValidator(_jpeg)] = Field(
         default=None, description="of the answer; else by Accept, else as the input"
     )
     quality: int | None = Field(
@@ -41,25 +47,33 @@ class Options(BaseModel):
 
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
-    """Options from name and value pairs. Raises BadOption naming the option and what is allowed."""
+    """Options from name and value pairs.
+
+    An option without a value counts as not given: browsers send form fields that were left blank.
+    Raises BadOption, which names what is wrong and what is allowed.
+    """
     values: dict[str, str] = {}
     for name, value in pairs:
         if name in values:
             raise BadOption(f"{name[:32]}: given more than once")
         values[name] = value
+    unknown = [name for name in values if name not in Options.model_fields]
+    given = {name: values[name] for name in Options.model_fields if values.get(name)}
+    problems = [_unknown(unknown)] if unknown else []
     try:
-        return Options.model_validate(values)
+        options = Options.model_validate(given)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        raise BadOption(
-            "; ".join(_tell(str(p["loc"][0]), p["type"], p["msg"]) for p in problems)
-        ) from None
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        problems = [f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details] + problems
+    if problems:
+        raise BadOption("; ".join(problems))
+    return options
 
 
-def _tell(name: str, kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return f"{name[:32]}: no such option; there are {', '.join(Options.model_fields)}"
-    return f"{name}: {message}"
+def _unknown(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:32] for name in names[:NAMED])
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{shown}{more}: no such option; there are {', '.join(Options.model_fields)}"
 
 
 def answer_format(options: Options, accept: str, sent: Format) -> Format:

@@ -14,6 +14,7 @@ from app.headers import SECURITY
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+MAX_DETAIL = 2000  # characters; errors are short by themselves, this is the last resort
 
 
 class Problem(BaseModel):
@@ -31,11 +32,14 @@ class Problem(BaseModel):
 
 def problem_response(error: PasticheError, request_id: str) -> Response:
     """The answer for an error of ours."""
+    detail = str(error)
+    if len(detail) > MAX_DETAIL:
+        detail = f"{detail[: MAX_DETAIL - 1]}…"
     problem = Problem(
         type=f"urn:pastiche:{error.code}",
         title=error.title,
         status=error.status,
-        detail=str(error),
+        detail=detail,
         code=error.code,
         request_id=request_id,
     )

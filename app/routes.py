@@ -137,7 +137,7 @@ def _stylize_openapi() -> dict[str, Any]:
                 m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()
             },
         },
-        **_problems(400, 401, 404, 408, 413, 415, 422, 500, 503),
+        **_problems(400, 401, 404, 408, 413, 415, 422, 431, 500, 503),
     },
     openapi_extra=_stylize_openapi(),
 )
@@ -146,7 +146,7 @@ async def stylize(request: Request, service: ServiceOf) -> Response:
     async with service.bodies.read(request) as body:
         options = parse_options([*request.query_params.multi_items(), *body.fields])
         request.state.style = _series(service.gallery, options.style)
-        accept = request.headers.get("accept", "")
+        accept = _combined(request, "accept")
         answer = await while_waiting(request, service.stylize(body.image, options, accept))
     timing = ", ".join(f"{name};dur={1e3 * s:.1f}" for name, s in answer.seconds.items())
     headers = {
@@ -159,7 +159,7 @@ async def stylize(request: Request, service: ServiceOf) -> Response:
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
 
 
-@router.get("/styles", response_model=StyleList, responses=_problems(401, 503))
+@router.get("/styles", response_model=StyleList, responses=_problems(401, 431, 503))
 async def styles(request: Request, service: ServiceOf) -> Response:
     """List the styles."""
     items = [_item(network, style) for network, style in service.gallery]
@@ -167,7 +167,7 @@ async def styles(request: Request, service: ServiceOf) -> Response:
     return _cacheable(request, content, "application/json")
 
 
-@router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(401, 404, 503))
+@router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(401, 404, 431, 503))
 async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Tell of one style."""
     content = _item(*service.gallery.find(style_id)).model_dump_json().encode()
@@ -177,7 +177,7 @@ async def style(style_id: str, request: Request, service: ServiceOf) -> Response
 @router.get(
     "/styles/{style_id}/preview",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, **_problems(401, 404, 503)},
+    responses={200: {"content": {"image/jpeg": {}}}, **_problems(401, 404, 431, 503)},
 )
 async def preview(style_id: str, request: Request, service: ServiceOf) -> Response:
     """The sample photograph in this style."""
@@ -266,6 +266,11 @@ def _item(network: Network, style: Style) -> StyleItem:
     )
 
 
+def _combined(request: Request, name: str) -> str:
+    """The value of a header that is a list, and may be repeated (RFC 9110)."""
+    return ",".join(request.headers.getlist(name))
+
+
 def _etag(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
@@ -273,10 +278,8 @@ def _etag(content: bytes) -> str:
 def _cacheable(request: Request, content: bytes, media_type: str) -> Response:
     etag = _etag(content)
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    known = (
-        tag.strip().removeprefix("W/")
-        for tag in request.headers.get("if-none-match", "").split(",")
-    )
+    sent = _combined(request, "if-none-match").split(",")
+    known = (tag.strip().removeprefix("W/") for tag in sent)
     if not {etag, "*"}.isdisjoint(known):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
+from app.access import MAX_BYTES, MAX_LINES
 from app.logs import JsonFormatter
 from app.server import create_app
 from app.settings import Settings
@@ -142,6 +143,30 @@ def test_head_answers_as_get_without_a_body(client: TestClient, path: str) -> No
     assert head.content == b""
     for name in ("Content-Type", "Content-Length", "ETag"):
         assert head.headers.get(name) == got.headers.get(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/healthz", {f"x-{number}": "" for number in range(MAX_LINES)}),
+        ("/healthz", {"accept": "a," * (MAX_BYTES // 2)}),
+        ("/healthz?" + "a=&" * (MAX_BYTES // 3), {}),
+        ("/" + "a/" * (MAX_BYTES // 2), {}),
+    ],
+)
+def test_a_header_that_is_too_large_is_refused(
+    client: TestClient, path: str, headers: dict[str, str]
+) -> None:
+    answer = client.get(path, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (431, "header_too_large")
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+
+
+def test_a_header_of_the_usual_size_is_read(client: TestClient) -> None:
+    few = {f"x-{number}": "" for number in range(MAX_LINES - 10)}
+    assert client.get("/healthz", headers=few).status_code == 200
+    long = {"cookie": "a" * (MAX_BYTES - 500)}
+    assert client.get("/healthz", headers=long).status_code == 200
 
 
 def test_head_is_allowed_where_get_is(client: TestClient) -> None:

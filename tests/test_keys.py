@@ -1,7 +1,10 @@
+import asyncio
+
 import pytest
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from app.errors import SettingsError, Unauthorized
 from app.keys import Keys
@@ -19,6 +22,9 @@ TWO = SecretStr("first-key,second-key")
         {"Authorization": "Bearer first-key"},
         {"Authorization": "bearer  second-key"},
         {"X-API-Key": "second-key"},
+        {"Authorization": "Bearer wrong", "X-API-Key": "first-key"},
+        {"Authorization": "Basic wrong", "X-API-Key": "first-key"},
+        {"Authorization": "Bearer first-key", "X-API-Key": "wrong"},
     ],
 )
 def test_each_key_is_let_in_by_either_header(sent: dict[str, str]) -> None:
@@ -38,6 +44,7 @@ def test_each_key_is_let_in_by_either_header(sent: dict[str, str]) -> None:
         {"X-API-Key": "FIRST-KEY"},
         {"X-API-Key": "first-ke"},
         {"X-API-Key": ""},
+        {"Authorization": "Bearer wrong", "X-API-Key": "wrong"},
         {"X-API-Key": "clé"},
     ],
 )
@@ -83,6 +90,35 @@ def test_only_health_metrics_and_pages_are_open(settings: Settings, jpeg: bytes)
             assert answer.headers["Content-Type"] == MEDIA_TYPE
             known = client.request(method, path, headers={"X-API-Key": "first-key"})
             assert known.status_code != 401
+
+
+@pytest.mark.parametrize("sent", [[], [(b"x-api-key", b"wrong")]])
+def test_without_a_valid_key_no_byte_of_the_body_is_read(
+    settings: Settings, sent: list[tuple[bytes, bytes]]
+) -> None:
+    app = create_app(settings.model_copy(update={"api_keys": TWO}))
+    answers: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("the body is read")
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    async def ask() -> None:
+        headers = [(b"content-type", b"image/jpeg"), (b"content-length", b"9"), *sent]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/stylize",
+            "query_string": b"style=warm",
+            "headers": headers,
+        }
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert answers[0]["status"] == 401
 
 
 def test_the_openapi_document_names_both_ways_to_send_a_key(client: TestClient) -> None:

@@ -58,12 +58,10 @@ def test_a_value_at_its_bound_is_taken(name: str, value: str) -> None:
         ("strength", "nan", "finite"),
         ("strength", "inf", "finite"),
         ("strength", "-inf", "finite"),
-        ("strength", "", "number"),
         ("strength", "half", "number"),
         ("size", "15", "greater than or equal to 16"),
         ("size", "16385", "less than or equal to 16384"),
         ("size", "99.5", "integer"),
-        ("size", "", "integer"),
         ("size", "9" * 5000, "integer"),
         ("quality", "0", "greater than or equal to 1"),
         ("quality", "101", "less than or equal to 100"),
@@ -98,6 +96,41 @@ def test_what_a_caller_makes_up_is_told_shortened() -> None:
 def test_an_option_given_twice_is_refused(second: str) -> None:
     with pytest.raises(BadOption, match="style: given more than once"):
         parse_options([("style", "warm"), ("style", second)])
+
+
+@pytest.mark.parametrize("name", ["strength", "size", "preserve_colors", "format", "quality"])
+def test_an_option_without_a_value_counts_as_not_given(name: str) -> None:
+    assert parsed(**{name: ""}) == parsed()
+
+
+def test_a_style_without_a_value_is_missing() -> None:
+    with pytest.raises(BadOption, match="style: Field required"):
+        parse_options([("style", "")])
+
+
+@pytest.mark.parametrize("pair", [("strength", "0.5"), ("strength", "")])
+def test_an_option_without_a_value_is_given_all_the_same_if_it_comes_twice(
+    pair: tuple[str, str],
+) -> None:
+    with pytest.raises(BadOption, match="strength: given more than once"):
+        parse_options([("style", "warm"), ("strength", ""), pair])
+
+
+def test_jpg_is_jpeg() -> None:
+    assert parsed(format="jpg").format == "jpeg"
+
+
+def test_many_unknown_options_are_counted_not_listed() -> None:
+    with pytest.raises(BadOption) as caught:
+        parse_options((f"{number}{'x' * 99}", "") for number in range(13_000))
+    assert "and 12,995 more: no such option; there are style" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "\0"])
+def test_an_unknown_option_of_any_name_is_refused(name: str) -> None:
+    with pytest.raises(BadOption, match="no such option"):
+        parse_options([("style", "warm"), (name, "1")])
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:

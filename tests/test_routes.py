@@ -97,6 +97,21 @@ def test_the_format_is_the_option_then_accept_then_the_inputs(
     assert (opened(answer.content).format or "").lower() == expected.removeprefix("image/")
 
 
+def test_repeated_lines_of_a_header_are_one_list(client: TestClient, jpeg: bytes) -> None:
+    accept = [("Accept", "image/png;q=0.5"), ("Accept", "image/webp")]
+    answer = client.post("/stylize?style=warm", files={"image": jpeg}, headers=accept)
+    assert answer.headers["Content-Type"] == "image/webp"
+    tags = [("If-None-Match", '"x"'), ("If-None-Match", client.get("/styles").headers["ETag"])]
+    assert client.get("/styles", headers=tags).status_code == 304
+
+
+def test_a_form_that_a_browser_sends_with_fields_left_blank_is_painted(
+    client: TestClient, jpeg: bytes
+) -> None:
+    blank = {"strength": "", "size": "", "format": "", "quality": "", "preserve_colors": ""}
+    assert post(client, jpeg, **blank) == post(client, jpeg)
+
+
 def test_alpha_is_kept_and_what_it_hides_is_not_exposed(client: TestClient) -> None:
     rgba = np.full((32, 40, 4), 200, np.uint8)
     rgba[:, :20] = (255, 0, 0, 0)  # hidden red

@@ -1,0 +1,15 @@
+import json
+
+from app.errors import BadOption
+from app.problems import MAX_DETAIL, problem_response
+
+
+def detail(message: str) -> str:
+    answer = problem_response(BadOption(message), "an-id")
+    told: str = json.loads(bytes(answer.body))["detail"]
+    return told
+
+
+def test_no_detail_is_longer_than_its_bound() -> None:
+    assert detail("é" * MAX_DETAIL) == "é" * MAX_DETAIL
+    assert detail("é" * 1_000_000) == "é" * (MAX_DETAIL - 1) + "…"
