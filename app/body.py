@@ -63,7 +63,7 @@ class Bodies:
                 loop = asyncio.get_running_loop()
                 body = await loop.run_in_executor(self._parser, _read_form, content, boundary)
             elif content:
-                body = Body(content)
+                body = Body(bytes(content))
             else:
                 raise MissingImage("the body is empty; send the image as the body")
             del content
@@ -71,7 +71,7 @@ class Bodies:
         finally:
             self._held -= size
 
-    async def _fill(self, request: Request) -> bytes:
+    async def _fill(self, request: Request) -> bytearray:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal():
             self._check(0, int(declared[:18]))
@@ -82,7 +82,7 @@ class Bodies:
                     self._check(len(content), len(content) + len(chunk))
                     content += chunk
                     self._held += len(chunk)
-            return bytes(content)
+            return content
         except BaseException as error:
             self._held -= len(content)
             if isinstance(error, TimeoutError):
@@ -122,7 +122,7 @@ def _check_types(request: Request) -> bytes:
     return b""
 
 
-def _read_form(content: bytes, boundary: bytes) -> Body:
+def _read_form(content: bytearray, boundary: bytes) -> Body:
     parts = parse_form(content, boundary)
     images = [part for part in parts if part.name == IMAGE_FIELD]
     if not images or not images[0].is_file:

@@ -58,7 +58,7 @@ def read_boundary(content_type: str) -> bytes:
     return boundary
 
 
-def parse_form(content: bytes, boundary: bytes) -> list[Part]:
+def parse_form(content: bytes | bytearray, boundary: bytes) -> list[Part]:
     """The parts of a form, in their order. Raises MalformedBody."""
     _check_delimiters(content, b"\r\n--" + boundary)
     collector = _Collector()
@@ -78,10 +78,11 @@ def parse_form(content: bytes, boundary: bytes) -> list[Part]:
         max_header_size=MAX_HEADER_BYTES,
     )
     try:
-        for start in range(0, len(content), PIECE):
-            parser.write(content[start : start + PIECE])
-            if collector.ended:  # nothing after the last delimiter counts
-                break
+        with memoryview(content) as view:
+            for start in range(0, len(content), PIECE):
+                parser.write(bytes(view[start : start + PIECE]))
+                if collector.ended:  # nothing after the last delimiter counts
+                    break
     except FormParserError as error:
         raise MalformedBody(
             "the form cannot be parsed: the boundary or the headers of a part are wrong; "
@@ -92,7 +93,7 @@ def parse_form(content: bytes, boundary: bytes) -> list[Part]:
     return collector.parts
 
 
-def _check_delimiters(content: bytes, delimiter: bytes) -> None:
+def _check_delimiters(content: bytes | bytearray, delimiter: bytes) -> None:
     """Refuse what makes the parser go byte by byte: lines that begin with the boundary."""
     for count, end in enumerate(_ends(content, delimiter)):
         if count > MAX_FIELDS + MAX_FILES:
@@ -103,7 +104,7 @@ def _check_delimiters(content: bytes, delimiter: bytes) -> None:
             raise MalformedBody("the form cannot be parsed: a blank follows its boundary")
 
 
-def _ends(content: bytes, delimiter: bytes) -> Iterator[int]:
+def _ends(content: bytes | bytearray, delimiter: bytes) -> Iterator[int]:
     overlap = len(delimiter) - 1
     for start in range(0, len(content), PIECE):
         stop = start + PIECE + overlap

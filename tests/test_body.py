@@ -190,12 +190,15 @@ def test_a_hostile_form_takes_little_time_and_less_from_the_event_loop(
     assert min(total for _, total in costs) < 0.5
 
 
-def test_hostile_forms_are_parsed_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_forms_are_parsed_off_the_event_loop_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     running: list[str] = []
     most = 0
 
-    def parse(content: bytes, boundary: bytes) -> list[form.Part]:
+    def parse(content: bytearray, boundary: bytes) -> list[form.Part]:
         nonlocal most
+        assert threading.current_thread() is not threading.main_thread()
         running.append(threading.current_thread().name)
         most = max(most, len(running))
         time.sleep(0.05)
