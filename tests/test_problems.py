@@ -11,5 +11,7 @@ def detail(message: str) -> str:
 
 
 def test_no_detail_is_longer_than_its_bound() -> None:
-    assert detail("é" * MAX_DETAIL) == "é" * MAX_DETAIL
-    assert detail("é" * 1_000_000) == "é" * (MAX_DETAIL - 1) + "…"
+    assert len(detail("é" * MAX_DETAIL)) == MAX_DETAIL
+    told = detail("é" * 1_000_000)
+    assert len(told) == MAX_DETAIL
+    assert told.endswith("é…")
