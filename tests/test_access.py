@@ -153,6 +153,7 @@ def test_head_answers_as_get_without_a_body(client: TestClient, path: str) -> No
         ("/healthz?" + "a=&" * (MAX_BYTES // 3), {}),
         ("/" + "a/" * (MAX_BYTES // 2), {}),
     ],
+    ids=["lines", "a header", "the query", "the path"],
 )
 def test_a_header_that_is_too_large_is_refused(
     client: TestClient, path: str, headers: dict[str, str]
