@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import BrokenImage, PasticheError, UnsupportedImage
 from app.images import Picture, decode
-from tests.test_images import chunk
+from tests.test_images import LINEAR_GREY, chunk
 
 MANY = 1_000_000
 Samples = NDArray[np.int64]
@@ -114,6 +114,16 @@ def test_a_transparent_colour_of_16_bits_is_found_in_filtered_rows(axis: int) ->
     at = content.index(b"IDAT") - 4
     pixels = chunk(b"IDAT", zlib.compress(rows.tobytes()))
     check(decode(content[:at] + pixels + content[-12:], MANY), content)
+
+
+def test_a_grey_profile_is_applied_to_16_bits_of_grey_and_alpha() -> None:
+    samples = np.full((16, 16, 2), 55 * 257)
+    content = written(samples, 16)
+    profile = chunk(b"iCCP", b"grey\0\0" + zlib.compress(LINEAR_GREY))
+    picture = decode(content[:33] + profile + content[33:], MANY)
+    assert np.abs(picture.rgb.astype(int) - 128).max() <= 1
+    assert picture.alpha is not None
+    assert (picture.alpha == 55).all()
 
 
 @pytest.mark.parametrize("gamma", [0.1, 1.0, 2.5])
