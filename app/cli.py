@@ -9,9 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from app.errors import PasticheError
-from app.images import FORMATS, SUFFIXES, Format, decode, encode
+from app.images import FORMATS, SUFFIXES, Format, encode, read_header, read_pixels
 from app.options import Options, parse_options
-from app.painting import Finish
+from app.painting import Finish, canvas_size
 from app.settings import Settings, read_settings
 from app.stylizer import Stylizer
 
@@ -56,7 +56,9 @@ def _stylize(arguments: argparse.Namespace) -> int:
     failed = 0
     for source, target in tqdm(pairs, unit="photo", disable=len(pairs) == 1):
         try:
-            picture = decode(source.read_bytes(), settings.max_pixels)
+            still = read_header(source.read_bytes(), settings.max_pixels)
+            size = None if finish.shows_photo else canvas_size(*still.size, finish.size)
+            picture = read_pixels(still, size)
             painted = stylizer.paint(picture, options.style, finish)
             format = SUFFIXES[target.suffix.lower()]
             content = encode(painted, format, options.quality or settings.jpeg_quality)

@@ -22,18 +22,21 @@ MAX_CHUNKS = 16_384  # of a PNG or WebP, segments of a JPEG; 32 MiB in pieces of
 MAX_TABLES = 16_384  # bytes of quantisation and Huffman tables before a JPEG's first scan
 MAX_PROGRESSIVE = 12 * 2**20  # bytes of a progressive JPEG's scans; noise decodes at 25 MB a second
 MAX_LOSSY = 8 * 2**20  # bytes of a lossy WebP's pixels and alpha; noise decodes at 20 MB a second
-MAX_INFLATED = 2**20  # bytes of a colour profile in a PNG; Pillow refuses the file for more
+MAX_PROFILE = 4 * 2**20  # bytes of a colour profile; those of printing presses have 1 or 2 MB
 # Each scan of a JPEG visits every block, be it with hardly a byte: a small file may cost seconds.
 MAX_SCANS = 100
 FEW_SCANS = 16  # as a large progressive picture may have; encoders write about ten
 SCANNED_PIXELS = 400_000_000  # pixels x scans above which there may be only a few scans
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IEND"}
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # not those without a segment
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {_DHT, 0xC8, 0xCC}  # SOF0 to SOF15
 _PROGRESSIVE = 0xC2
 _HUFFMAN_FRAMES = {0xC0, 0xC1, _PROGRESSIVE}  # baseline, extended
+_JPEG_LS = 0xF7  # SOF55
+_ICC = b"ICC_PROFILE\0"
 _ORIENTATION, _SHORT = 0x0112, 3
 _ANIMATED, _KEPT_FLAGS = 0x02, 0x30  # of VP8X; kept: there is a profile, there is alpha
 
@@ -47,6 +50,18 @@ class Still:
     height: int
     orientation: int  # EXIF's, 1 to 8
     parts: tuple[Part, ...]
+    profile: bytes | None = None  # a PNG's ICC profile, inflated; others have it in their parts
+
+    @property
+    def pixels(self) -> int:
+        """width x height."""
+        return self.width * self.height
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright picture, in pixels."""
+        turned = self.orientation >= 5
+        return (self.height, self.width) if turned else (self.width, self.height)
 
     @property
     def content(self) -> bytes:
@@ -76,12 +91,18 @@ def walk(content: bytes) -> Still:
 def _jpeg(content: bytes) -> Still:
     kept: list[Part] = [b"\xff\xd8"]
     size: tuple[int, int] | None = None
-    orientation = exif = tables = scans = first_scan = frame = 0
+    orientation = exif = tables = scans = first_scan = frame = profile = 0
     for marker, start, end in _segments(content):
         segment = content[start + 4 : end]
+        if marker == _JPEG_LS:
+            raise UnsupportedImage("the image is a JPEG-LS, which is not an allowed format")
         if marker in _FRAMES:
             if marker not in _HUFFMAN_FRAMES:
                 raise UnsupportedImage("the jpeg image is lossless, hierarchical or arithmetic")
+            if segment[0] != 8:
+                raise UnsupportedImage(
+                    f"the jpeg image has {segment[0]} bits per channel; only 8 are supported"
+                )
             if size is not None:
                 raise BrokenImage("the jpeg image has more than one frame")
             height, width = struct.unpack_from(">HH", segment, 1)
@@ -102,6 +123,8 @@ def _jpeg(content: bytes) -> Still:
                 raise BrokenImage(f"the jpeg image has more than {MAX_TABLES:,} bytes of tables")
         elif marker == 0xE1 and segment.startswith(b"Exif\0\0") and not exif:
             exif, orientation = start, _orientation(segment)
+        elif marker == 0xE2 and segment.startswith(_ICC):
+            profile += len(segment) - len(_ICC) - 2  # its number and how many there are
         if not scans and _needed(marker, segment):
             kept.append(content[start:end])
         if marker == _EOI:
@@ -110,6 +133,7 @@ def _jpeg(content: bytes) -> Still:
         raise BrokenImage("the jpeg image is cut off: it has no end")
     if size is None or not scans:
         raise BrokenImage("the jpeg image has no pixels")
+    _check_profile("jpeg", profile)
     if frame == _PROGRESSIVE and end - first_scan > MAX_PROGRESSIVE:
         raise ImageTooLarge(
             f"the jpeg image has {end - first_scan:,} bytes of progressive scans; at most "
@@ -143,7 +167,7 @@ def _needed(marker: int, segment: bytes) -> bool:
         marker in _HUFFMAN_FRAMES
         or marker in (_DQT, _DHT, _DRI)
         or (marker == 0xE0 and segment.startswith(b"JFIF\0"))
-        or (marker == 0xE2 and segment.startswith(b"ICC_PROFILE\0"))
+        or (marker == 0xE2 and segment.startswith(_ICC))
         or (marker == 0xEE and segment.startswith(b"Adobe"))
     )
 
@@ -156,8 +180,10 @@ def _png(content: bytes) -> Still:
     view = memoryview(content)
     kept: list[Part] = [_PNG]
     seen: set[bytes] = set()
-    at, orientation, name = len(_PNG), 1, b""
+    at, orientation, profile = len(_PNG), 1, None
     for _ in range(MAX_CHUNKS):
+        if at + 12 > len(content):
+            raise BrokenImage("the png image is cut off: it has no end")
         length, name = struct.unpack_from(">I4s", content, at)
         data, end = view[at + 8 : at + 8 + length], at + 12 + length
         if end > len(content):
@@ -172,7 +198,9 @@ def _png(content: bytes) -> Still:
                 raise BrokenImage("the png image is damaged: a checksum of its pixels is wrong")
         if name == b"eXIf" and name not in seen:
             orientation = _orientation(bytes(data))
-        if name == b"IDAT" or (name not in seen and _colours(name, data)):
+        if name == b"iCCP" and name not in seen:
+            profile = _inflated(bytes(data))
+        if name == b"IDAT" or (name not in seen and name in _PNG_NEEDED):
             kept.append(view[at:end])
         seen.add(name)
         at = end
@@ -183,19 +211,26 @@ def _png(content: bytes) -> Still:
     if b"IDAT" not in seen:
         raise BrokenImage("the png image has no pixels")
     width, height = struct.unpack_from(">II", content, 16)
-    return Still("png", width, height, orientation, tuple(kept))
+    return Still("png", width, height, orientation, tuple(kept), profile)
 
 
-def _colours(name: bytes, data: memoryview) -> bool:
-    if name != b"iCCP":
-        return name in (b"IHDR", b"PLTE", b"tRNS", b"IEND")
-    _, _, compressed = bytes(data).partition(b"\0")  # its name; then the method, a byte
-    inflating = zlib.decompressobj()
+def _inflated(data: bytes) -> bytes | None:
+    """The profile in an iCCP chunk; None if it is broken."""
+    _, _, compressed = data.partition(b"\0")  # its name; then the method, a byte
     try:
-        inflating.decompress(compressed[1:], MAX_INFLATED)
+        profile = zlib.decompressobj().decompress(compressed[1:], MAX_PROFILE + 1)
     except zlib.error:
-        return False
-    return not inflating.unconsumed_tail
+        return None
+    _check_profile("png", len(profile))
+    return profile
+
+
+def _check_profile(format: Format, length: int) -> None:
+    if length > MAX_PROFILE:
+        raise ImageTooLarge(
+            f"the {format} image has a colour profile of more than {MAX_PROFILE:,} bytes, "
+            "which is the most that is allowed; convert it to sRGB"
+        )
 
 
 def _webp(content: bytes) -> Still:
@@ -232,6 +267,7 @@ def _webp(content: bytes) -> Still:
     if extended is not None:
         if len(extended) != 10 or _canvas(extended) != (width, height):
             raise BrokenImage("the webp image is not of the size that its header states")
+        _check_profile("webp", len(found.get(b"ICCP", b"")))
         flags = bytes([extended[0] & _KEPT_FLAGS])
         found[b"VP8X"] = memoryview(flags + bytes(extended[1:]))
         wanted = [n for n in (b"VP8X", b"ICCP", b"ALPH") if n in found] + wanted

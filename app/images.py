@@ -26,7 +26,6 @@ MEDIA_TYPES: dict[Format, str] = {f: f"image/{f}" for f in FORMATS}
 SUFFIXES: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
 MIN_SIDE = 16  # pixels; what the graphs take
 MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}  # to encode
-MAX_PROFILE = 4 * 2**20  # bytes; those of printing presses have one or two million
 # By name, past Image.open: it would try other formats, and has a bound of its own on pixels.
 _READERS: dict[Format, type[ImageFile]] = {
     "jpeg": JpegImageFile,
@@ -34,6 +33,7 @@ _READERS: dict[Format, type[ImageFile]] = {
     "webp": WebPImageFile,
 }
 _SRGB = ImageCms.createProfile("sRGB")
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # between two shades in 8 bits, by Pillow's raw mode
 _UNDO = {  # of each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,71 +46,66 @@ _UNDO = {  # of each EXIF orientation
 
 
 @dataclass(frozen=True)
-class Header:
-    """What is known of an image before it is decoded; width and height as stored, in pixels."""
-
-    format: Format
-    width: int
-    height: int
-
-    @property
-    def pixels(self) -> int:
-        """width x height."""
-        return self.width * self.height
-
-
-@dataclass(frozen=True)
 class Picture:
     """Decoded pixels: rgb uint8 [H, W, 3] in sRGB, upright; alpha uint8 [H, W] where there is one.
 
-    The colour of wholly transparent pixels is not the sender's.
+    The colour of wholly transparent pixels is not the sender's. `full_size` is the picture's
+    (width, height) where rgb was decoded smaller, see read_pixels.
     """
 
     rgb: Pixels
     alpha: Pixels | None = None
     format: Format = "png"
+    full_size: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        return self.rgb.shape[1], self.rgb.shape[0]
+        """(width, height) of the picture in pixels."""
+        return self.full_size or (self.rgb.shape[1], self.rgb.shape[0])
 
 
-def read_header(content: bytes, max_pixels: int) -> Header:
-    """Read format and dimensions without decoding, and check them.
+def read_header(content: bytes, max_pixels: int) -> Still:
+    """Walk the file without decoding, and check its dimensions.
 
     Raises UnsupportedImage, AnimatedImage, BrokenImage, ImageTooSmall, ImageTooLarge.
     """
-    still = _checked(content, max_pixels)
-    return Header(still.format, still.width, still.height)
-
-
-def _checked(content: bytes, max_pixels: int) -> Still:
     still = walk(content)
     if min(still.width, still.height) < MIN_SIDE:
         raise ImageTooSmall(
             f"the image is {still.width}x{still.height} pixels; "
             f"each side must have at least {MIN_SIDE}"
         )
-    if still.width * still.height > max_pixels:
+    if still.pixels > max_pixels:
         raise ImageTooLarge(
             f"the image is {still.width}x{still.height} pixels, "
-            f"{still.width * still.height:,} in all; at most {max_pixels:,} are allowed"
+            f"{still.pixels:,} in all; at most {max_pixels:,} are allowed"
         )
     return still
 
 
 def decode(content: bytes, max_pixels: int) -> Picture:
-    """Decode a JPEG, PNG or WebP: upright, ICC profile converted to sRGB, alpha apart.
+    """Decode a JPEG, PNG or WebP at its full size.
 
-    Raises what read_header raises, and BrokenImage if the pixels cannot be decoded.
+    Raises what read_header and read_pixels raise.
     """
-    still = _checked(content, max_pixels)
+    return read_pixels(read_header(content, max_pixels))
+
+
+def read_pixels(still: Still, within: tuple[int, int] | None = None) -> Picture:
+    """Decode what read_header has checked: upright, ICC profile converted to sRGB, alpha apart.
+
+    within: the (width, height) at which rgb is needed; None is the picture's own. Where colours are
+    slow to convert (CMYK, profiles with lookup tables) and this is smaller, rgb is shrunk to it
+    first. Alpha always has the picture's size. Raises BrokenImage if the pixels cannot be decoded,
+    ImageTooLarge.
+    """
     try:
-        image = _READERS[still.format](io.BytesIO(still.content))
+        image = _opened(still)
         if image.size == (still.width, still.height):  # else Pillow read another header than we
-            image.load()
-            return from_pillow(_turned(image, still.orientation), still.format)
+            if within is not None and isinstance(image, JpegImageFile) and _is_slow(image):
+                # A JPEG can be decoded at a half, a quarter or an eighth of its size.
+                image.draft(None, within if still.size == image.size else within[::-1])
+            return _picture(_turned(_loaded(image, still), still.orientation), still, within)
     except Image.DecompressionBombError as error:  # Pillow's own bound, which its WebP reader has
         raise ImageTooLarge("the webp image has more pixels than can be decoded") from error
     except Exception as error:
@@ -121,18 +116,63 @@ def decode(content: bytes, max_pixels: int) -> Picture:
 
 def from_pillow(image: Image.Image, format: Format = "png") -> Picture:
     """The pixels of any Pillow image, upright, in sRGB."""
-    image = _eight_bits(_upright(image))
-    has_alpha = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
-    if image.mode == "P" or has_alpha:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        alpha = rgba.getchannel("A")
-        # Grey stays grey until its profile is applied.
-        opaque = image.convert("L") if image.mode in ("L", "LA") else rgba.convert("RGB")
-        rgb = _to_srgb(opaque)
-        if alpha.getextrema()[0] != 255:
-            return Picture(np.asarray(_hide(rgb, alpha)), np.asarray(alpha), format)
+    opaque, alpha = _split(_eight_bits(_upright(image)))
+    rgb = _to_srgb(opaque)
+    if alpha is None:
         return Picture(np.asarray(rgb), None, format)
-    return Picture(np.asarray(_to_srgb(image)), None, format)
+    return Picture(np.asarray(_hide(rgb, alpha)), np.asarray(alpha), format)
+
+
+def _opened(still: Still) -> ImageFile:
+    image = _READERS[still.format](io.BytesIO(still.content))
+    if still.profile is not None:
+        image.info["icc_profile"] = still.profile
+    return image
+
+
+def _loaded(image: ImageFile, still: Still) -> Image.Image:
+    # Pillow compares the transparent colour of a PNG with pixels that it has already brought to
+    # 8 bits, and reads 16 bits of grey and alpha as RGBA.
+    raw = image.tile[0].args if still.format == "png" else None
+    key = image.info.get("transparency")
+    image.load()
+    if raw == "LA;16B":
+        return image.convert("LA")
+    if raw in _GREY_STEPS and key is not None:
+        image.info["transparency"] = key * _GREY_STEPS[raw]
+    elif raw == "RGB;16B" and key is not None:
+        del image.info["transparency"]
+        low = _opened(still)  # read as little-endian, the byte that is kept is the lower one
+        low.tile = [low.tile[0]._replace(args="RGB;16L")]
+        shown = np.zeros(image.size[::-1], bool)
+        for channel, value in enumerate(key):
+            shown |= np.asarray(image.getchannel(channel)) != value >> 8
+            shown |= np.asarray(low.getchannel(channel)) != value & 255
+        image.putalpha(Image.fromarray(shown.astype(np.uint8) * 255))
+    return image
+
+
+def _picture(image: Image.Image, still: Still, within: tuple[int, int] | None) -> Picture:
+    if within is None or within[0] * within[1] >= still.pixels or not _is_slow(image):
+        return from_pillow(image, still.format)
+    opaque, alpha = _split(image)
+    if alpha is not None:
+        opaque = _hide(opaque, alpha)
+    small = opaque.resize(within, Image.Resampling.LANCZOS, reducing_gap=3)
+    rgb = np.asarray(_to_srgb(small))
+    return Picture(rgb, None if alpha is None else np.asarray(alpha), still.format, still.size)
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours, with the profile that came with them, and alpha; None where all is opaque."""
+    has_alpha = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+    if image.mode != "P" and not has_alpha:
+        return image, None
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    # Grey stays grey until its profile is applied.
+    opaque = image.convert("L") if image.mode in ("L", "LA") else rgba.convert("RGB")
+    return opaque, None if alpha.getextrema()[0] == 255 else alpha
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -223,11 +263,22 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 def _is_plain(profile: bytes) -> bool:
     # D2B tags hold chains of operations of any length, to be run for each point of a large grid.
-    if not 132 <= len(profile) <= MAX_PROFILE:
-        return False
+    return len(profile) >= 132 and not _has_tag(profile, b"D2B")
+
+
+def _is_slow(image: Image.Image) -> bool:
+    """Whether its colours are converted by tables of many dimensions."""
+    if image.mode == "CMYK":
+        return True
+    profile = image.info.get("icc_profile") or b""
+    colours = image.mode in ("RGB", "RGBA", "P")
+    return colours and len(profile) >= 132 and _has_tag(profile, b"A2B")
+
+
+def _has_tag(profile: bytes, start: bytes) -> bool:
     (tags,) = struct.unpack_from(">I", profile, 128)
     table = profile[132 : 132 + 12 * tags]
-    return all(table[at : at + 3] != b"D2B" for at in range(0, len(table), 12))
+    return any(table[at : at + 3] == start for at in range(0, len(table), 12))
 
 
 def _hide(rgb: Image.Image, alpha: Image.Image) -> Image.Image:

@@ -21,6 +21,11 @@ class Finish:
     size: int | None = None  # longest side of the canvas in pixels; None: see canvas_size
     preserve_colors: bool = False
 
+    @property
+    def shows_photo(self) -> bool:
+        """Whether anything of the photograph itself is in the answer, apart from its alpha."""
+        return self.strength < 1 or self.preserve_colors
+
 
 def canvas_size(width: int, height: int, size: int | None) -> tuple[int, int]:
     """(width, height) at which a width x height picture is painted; no side below MIN_SIDE.

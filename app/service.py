@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from app.body import Bodies
+from app.container import Still
 from app.device import Device, pick_device
 from app.errors import (
     BadOutput,
@@ -21,10 +22,10 @@ from app.errors import (
     PasticheError,
 )
 from app.gallery import Brush, Gallery
-from app.images import Header, Pixels, check_format, decode, encode, read_header
+from app.images import Pixels, check_format, encode, read_header, read_pixels, resize
 from app.metrics import Metrics
 from app.options import Options, answer_format
-from app.painting import Finish, canvas, canvas_size, check_canvas, finished
+from app.painting import Finish, canvas_size, check_canvas, finished
 from app.probe import Probe
 from app.reload import Fingerprint, changes, fingerprints
 from app.scheduler import Painted, Scheduler
@@ -164,16 +165,17 @@ class Service:
         """Decode, paint and encode an image. Raises what `app.errors` draws."""
         settings = self.settings
         brush = self.gallery.brush(options.style)
-        header = await self._header(content)
-        width, height = canvas_size(header.width, header.height, options.size)
-        check_canvas(width, height, settings.max_pixels)
-        format = answer_format(options, accept, header.format)
-        check_format(format, header.width, header.height)
+        still = await self._header(content)
+        size = canvas_size(*still.size, options.size)
+        check_canvas(*size, settings.max_pixels)
+        format = answer_format(options, accept, still.format)
+        check_format(format, *still.size)
         finish = Finish(options.strength, options.size, options.preserve_colors)
-        with self.scheduler.admit(max(header.pixels, width * height)) as deadline:
+        within = None if finish.shows_photo else size
+        with self.scheduler.admit(max(still.pixels, size[0] * size[1])) as deadline:
             began = time.perf_counter()
-            picture = await self._code(lambda: decode(content, settings.max_pixels))
-            pixels = await self._code(lambda: canvas(picture, finish))
+            picture = await self._code(lambda: read_pixels(still, within))
+            pixels = await self._code(lambda: resize(picture.rgb, size))
             decoded = time.perf_counter()
             painted = await self._paint(brush, pixels, deadline)
             waited = time.perf_counter()
@@ -193,7 +195,7 @@ class Service:
         }
         return Answer(answer, format, brush.label, seconds)
 
-    async def _header(self, content: bytes) -> Header:
+    async def _header(self, content: bytes) -> Still:
         most = self.settings.max_pixels
         if len(content) <= SMALL_FILE:
             return read_header(content, most)

@@ -26,13 +26,14 @@ import numpy as np
 from PIL import Image
 
 from app.errors import PasticheError
-from app.images import decode
+from app.images import read_header, read_pixels
+from app.painting import Finish, canvas_size
 from tests import fuzz
 from tests.load import ACCEPTED, NO_CONNECTION, REFUSED, RESET, TIMEOUT, Report, photograph
 from tests.standin import Server, serving
 from tests.test_container import ACCEPTED_FILES, CAP, REFUSED_FILES
 from tests.test_deployment import ROOT, gateway
-from tests.test_images import chunk, png_header
+from tests.test_images import LINEAR, chunk, grey_by_table, png_header, red_for_cyan
 
 MB, MIB = 1_000_000, 2**20
 SIDE = 128  # pixels of the pictures for stand-in networks
@@ -391,13 +392,16 @@ def slow(folder: Path, models: Path, connections: int, seconds: float) -> Iterat
     yield at_most("others not answered 200", bad, 0)
 
 
-def cost(content: bytes) -> tuple[float, bool]:
+def cost(content: bytes, strength: float = 1.0) -> tuple[float, bool]:
     """Least seconds of CPU of three tries to decode a file, and whether it is accepted."""
+    finish = Finish(strength)
     seconds, accepted = math.inf, True
     for _ in range(3):
         began = time.thread_time()
         try:
-            decode(content, CAP)
+            still = read_header(content, CAP)
+            size = canvas_size(*still.size, finish.size)
+            read_pixels(still, None if finish.shows_photo else size)
         except PasticheError:
             accepted = False
         seconds = min(seconds, time.thread_time() - began)
@@ -426,6 +430,25 @@ def largest() -> Iterator[tuple[str, bytes]]:
     yield "PNG without its last row", cut
 
 
+def coloured() -> Iterator[tuple[str, bytes, float]]:
+    """JPEGs of the most pixels whose colours must be converted, and seconds of CPU allowed for
+    them at full size. Noise is the worst: no two pixels are converted alike.
+    """
+    dice, side = np.random.default_rng(0), math.isqrt(CAP)
+    noise = dice.integers(0, 256, (side, side, 4), dtype=np.uint8)
+    inks = Image.fromarray(noise, "CMYK")
+    light = Image.fromarray(np.ascontiguousarray(noise[..., :3]))
+    for kind, image, quality, profile, limit in (
+        ("CMYK JPEG", inks, 30, None, 1.5),
+        ("CMYK JPEG with a profile", inks, 30, red_for_cyan(), 4.0),
+        ("JPEG with a profile of a lookup table", light, 90, grey_by_table(), 3.0),
+        ("JPEG with a profile of curves and a matrix", light, 90, LINEAR, 2.0),
+    ):
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=quality, icc_profile=profile)
+        yield kind, out.getvalue(), limit
+
+
 def files() -> Iterator[Line]:
     """What a file may cost before it is refused, and at most; CPU time of one thread."""
     refused = [cost(content) for content, _ in REFUSED_FILES]
@@ -440,6 +463,12 @@ def files() -> Iterator[Line]:
         verdict = "accepted" if ok else "refused"
         what = f"{kind} of {CAP / 1e6:.0f} MP, {len(content) / MB:.0f} MB, {verdict}: CPU"
         yield at_most(what, seconds, 1, " s")
+    for kind, content, limit in coloured():
+        what = f"{kind} of {CAP / 1e6:.0f} MP, {len(content) / MB:.0f} MB: CPU"
+        seconds, _ = cost(content)
+        yield at_most(what, seconds, limit if "matrix" in kind else 1, " s")
+        seconds, _ = cost(content, strength=0.5)
+        yield at_most(f"{what} where the photograph shows", seconds, limit, " s")
 
 
 def fuzzed(images: int, requests: int) -> Iterator[Line]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from app.container import FEW_SCANS, MAX_CHUNKS, MAX_LOSSY, MAX_PROGRESSIVE, walk
+from app.container import FEW_SCANS, MAX_CHUNKS, MAX_LOSSY, MAX_PROFILE, MAX_PROGRESSIVE, walk
 from app.errors import BrokenImage, ImageTooLarge, PasticheError, UnsupportedImage
 from app.images import Picture, decode
 from tests.test_images import SHADES, chunk, exif, png_header, saved
@@ -78,6 +78,7 @@ REFUSED_FILES = [
     (with_chunks(PNG, struct.pack(">I", 2**31 - 1) + b"tEXt"), "cut off"),
     (PNG.replace(IHDR, chunk(b"tEXt", b"a\0b") + IHDR), "begin with its header"),
     (PNG.replace(b"IDAT", b"IDAX"), "no pixels"),
+    (PNG[:-12], "cut off: it has no end"),
     (PNG[:-20] + bytes([PNG[-20] ^ 1]) + PNG[-19:], "checksum"),
     (WEBP[:-1], "cut off"),
     (WEBP[:16] + b"\xff\xff\xff\x00" + WEBP[20:], "cut off within a chunk"),
@@ -97,6 +98,19 @@ def test_a_kind_of_jpeg_that_browsers_do_not_show_is_not_supported(marker: int) 
     at = JPEG.index(b"\xff\xc0")
     with pytest.raises(UnsupportedImage, match="lossless, hierarchical or arithmetic"):
         decode(JPEG[: at + 1] + bytes([marker]) + JPEG[at + 2 :], CAP)
+
+
+def test_a_jpeg_of_12_bits_is_not_supported() -> None:
+    at = JPEG.index(b"\xff\xc0")
+    content = JPEG[: at + 1] + b"\xc1" + JPEG[at + 2 : at + 4] + b"\x0c" + JPEG[at + 5 :]
+    with pytest.raises(UnsupportedImage, match="12 bits per channel; only 8 are supported"):
+        decode(content, CAP)
+
+
+def test_a_jpeg_ls_is_not_supported() -> None:
+    at = JPEG.index(b"\xff\xc0")
+    with pytest.raises(UnsupportedImage, match="JPEG-LS"):
+        decode(JPEG[: at + 1] + b"\xf7" + JPEG[at + 2 :], CAP)
 
 
 def test_a_webp_of_two_sizes_is_broken() -> None:
@@ -137,7 +151,7 @@ def icc(count: int) -> bytes:
 
 ACCEPTED_FILES = [
     after_start(JPEG, segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 300),
-    after_start(JPEG, icc(300)),
+    after_start(JPEG, icc(MAX_PROFILE // 65_000)),
     after_start(JPEG, b"\xff" * 2_000_000),
     JPEG[:20] + bytes(2_000_000) + JPEG[20:],  # behind the first segment
     after_start(JPEG, segment(0xFE, b"") * (MAX_CHUNKS - 100)),
@@ -147,8 +161,20 @@ ACCEPTED_FILES = [
     with_chunks(PNG, chunk(b"IDAT", b"") * (MAX_CHUNKS - 100)),
     with_chunks(PNG, chunk(b"IDAT", bytes(999)) * 9999, before=b"IEND"),
     with_chunks(PNG, chunk(b"sPLT", bytes(10_000_000))),
-    with_chunks(PNG, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(60_000_000)))),
+    with_chunks(PNG, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(MAX_PROFILE)))),
 ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        after_start(JPEG, icc(300)),
+        with_chunks(PNG, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(60_000_000)))),
+    ],
+)
+def test_a_colour_profile_of_too_many_bytes_is_refused_at_once(content: bytes) -> None:
+    with pytest.raises(ImageTooLarge, match="profile of more than 4,194,304 bytes"):
+        decode_within(REFUSED, content)
 
 
 @pytest.mark.parametrize("content", ACCEPTED_FILES)

@@ -18,10 +18,11 @@ from starlette.testclient import TestClient
 
 from app import probe
 from app.card import CARD, StyleCard, read_folder, write_style
+from app.container import Still, walk
 from app.device import CPU_BATCH
 from app.errors import BadOutput, DeviceUnavailable, OutOfMemory
 from app.gallery import Gallery
-from app.images import Header, read_header
+from app.images import read_header
 from app.model import Network
 from app.server import create_app
 from app.service import SMALL_FILE, Service
@@ -115,7 +116,7 @@ def test_only_a_large_file_is_walked_outside_the_event_loop(
 ) -> None:
     in_loop = []
 
-    def read_and_note(content: bytes, max_pixels: int) -> Header:
+    def read_and_note(content: bytes, max_pixels: int) -> Still:
         try:
             in_loop.append((len(content), bool(asyncio.get_running_loop())))
         except RuntimeError:
@@ -128,6 +129,19 @@ def test_only_a_large_file_is_walked_outside_the_event_loop(
     with running(models) as (client, _):
         assert post(client, large) == post(client, jpeg)
     assert in_loop == [(len(large), False), (len(jpeg), True)]
+
+
+def test_a_file_is_walked_once(models: Path, jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = []
+
+    def walk_and_note(content: bytes) -> Still:
+        walked.append(content)
+        return walk(content)
+
+    monkeypatch.setattr("app.images.walk", walk_and_note)
+    with running(models) as (client, _):
+        assert post(client, jpeg)
+    assert walked == [jpeg]
 
 
 def test_reloading_can_be_switched_off(copied: Path) -> None:
