@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from app.answers import Answers
 from app.body import Bodies
 from app.device import Device, pick_device
 from app.errors import (
@@ -55,8 +56,12 @@ class Answer:
 class Service:
     """Create inside a running event loop; `load` makes it ready, `stop` drains it."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, answers: Answers | None = None
+    ) -> None:
+        """answers: those that the server sends; else none is counted."""
         self.settings, self.metrics = settings, metrics
+        self.answers = answers or Answers(settings.answers_bytes, metrics)
         self.bodies = Bodies(settings.max_body_bytes, settings.bodies_bytes, settings.body_seconds)
         self.status: Status = "loading"
         self.reason: str | None = None  # why it is unavailable, as a caller may know it
@@ -170,6 +175,7 @@ class Service:
         format = answer_format(options, accept, header.format)
         check_format(format, header.width, header.height)
         finish = Finish(options.strength, options.size, options.preserve_colors)
+        self.answers.check()
         with self.scheduler.admit(max(header.pixels, width * height)) as deadline:
             began = time.perf_counter()
             picture = await self._code(lambda: decode(content, settings.max_pixels))
