@@ -24,7 +24,7 @@ class Parser(h11.Connection):
         self.refusal: str | None = None  # of the last RemoteProtocolError, if it was not h11's own
         super().__init__(h11.SERVER, max_incomplete_event_size=LARGEST_HEADER)
         self._unfed: list[memoryview] = []
-        self._bytes = self._reads = self._chunks = 0
+        self._bytes = self._reads = self._chunks = self._body = 0
 
     def receive_data(self, data: bytes) -> None:
         """Take what came in one read; empty at the end of the stream."""
@@ -47,7 +47,8 @@ class Parser(h11.Connection):
             self._begin(event)
         elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start
-            if self._chunks > FREE_CHUNKS + self._bytes / CHUNK_BYTES:
+            self._body += len(event.data)
+            if self._chunks > FREE_CHUNKS + self._body / CHUNK_BYTES:
                 self._refuse("the body comes in too many small chunks; send larger ones")
         return event
 
@@ -58,7 +59,7 @@ class Parser(h11.Connection):
 
     def _begin(self, request: h11.Request) -> None:
         self._bytes = len(self.trailing_data[0]) + sum(map(len, self._unfed))
-        self._reads = self._chunks = 0
+        self._reads = self._chunks = self._body = 0
         names = {name for name, _ in request.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
             self._refuse("send either Content-Length or Transfer-Encoding, not both")
