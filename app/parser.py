@@ -8,14 +8,14 @@ LARGEST_HEADER = 32 * 1024  # bytes; also bounds trailers and the line before a 
 _FEED = 16 * 1024  # bytes given to h11 at a time, as it bounds only what is incomplete
 
 # h11 takes about 10 us for each chunk and the event loop as long for each read, however small.
-FREE_CHUNKS, CHUNK_BYTES = 2000, 1024
+FREE_CHUNKS, CHUNK_BYTES = 1000, 1024
 FREE_READS, READ_BYTES = 2000, 512
 
 
 class Parser(h11.Connection):
     """The server's side of a connection.
 
-    A request may come in 2,000 chunks and 2,000 reads; beyond that, its chunks must be 1,024 bytes
+    A request may come in 1,000 chunks and 2,000 reads; beyond that, its chunks must be 1,024 bytes
     and its reads 512 bytes on average. What exceeds this is refused, and so is a request with both
     Content-Length and Transfer-Encoding (RFC 9112, 6.1). `refusal` says why.
     """
