@@ -33,7 +33,7 @@ class DroppedLines(Collector):
         """One counter."""
         yield CounterMetricFamily(
             "pastiche_log_lines_dropped",
-            "Log lines that were dropped because nobody read stderr.",
+            "Log lines dropped because stderr was not read.",
             value=logs.dropped(),
         )
 
