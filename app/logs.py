@@ -1,7 +1,10 @@
 """Log lines: one JSON object each, or text to read."""
 
+import contextlib
 import json
 import logging
+import os
+import queue
 import re
 import sys
 import threading
@@ -10,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+FLUSH_SECONDS = 2.0  # that the end of the process waits for somebody to read the last lines
 
 # What could begin a new line, move a terminal's cursor or turn its text around.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -56,9 +61,76 @@ class TextFormatter(logging.Formatter):
         return line
 
 
+class Writer(logging.Handler):
+    """Writes lines to a file descriptor in a thread of its own, so that no caller waits for it.
+
+    While the file takes no more, up to `most` lines wait; further ones are dropped and counted,
+    and a line says how many when writing is possible again.
+    """
+
+    def __init__(self, descriptor: int, most: int = 10_000) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._waiting: queue.Queue[str] = queue.Queue(most)
+        self._told = 0  # of the dropped lines
+        threading.Thread(target=self._run, name="logs", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Let a line wait to be written, or drop it."""
+        try:
+            self._waiting.put_nowait(self.format(record))
+        except queue.Full:
+            self.dropped += 1  # under the handler's lock
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until all lines are written, at most FLUSH_SECONDS."""
+        with self._waiting.all_tasks_done:
+            self._waiting.all_tasks_done.wait_for(
+                lambda: not self._waiting.unfinished_tasks, FLUSH_SECONDS
+            )
+
+    def _run(self) -> None:
+        while True:
+            line = self._waiting.get()
+            self._write(line)
+            if (dropped := self.dropped) > self._told:
+                message = f"{dropped - self._told} log lines were dropped: nobody read them"
+                self._told = dropped
+                arguments = __name__, logging.WARNING, __file__, 0, message, None, None
+                self._write(self.format(logging.LogRecord(*arguments)))
+            self._waiting.task_done()
+
+    def _write(self, line: str) -> None:
+        rest = f"{line}\n".encode(errors="backslashreplace")
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:  # nobody can read any more
+            with self.lock or contextlib.nullcontext():
+                self.dropped += 1
+
+
+def dropped() -> int:
+    """How many log lines of this process were dropped."""
+    return sum(handler.dropped for handler in _writers())
+
+
+def flush() -> None:
+    """Wait until all log lines are written, at most FLUSH_SECONDS."""
+    for handler in _writers():
+        handler.flush()
+
+
+def _writers() -> list[Writer]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, Writer)]
+
+
 def configure(level: str, format: Literal["json", "text"]) -> None:
     """Write all log lines, warnings and uncaught exceptions of the process to stderr."""
-    handler = logging.StreamHandler()
+    handler = Writer(sys.stderr.fileno())
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)

@@ -1,5 +1,7 @@
 """The Prometheus metrics of one server."""
 
+from collections.abc import Iterator
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -10,12 +12,30 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from app import logs
 from app.memory import DeviceMemory
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _SIZES = (1, 2, 4, 8, 16, 32)
+
+
+class DroppedLines(Collector):
+    """`pastiche_log_lines_dropped_total`, of the whole process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """One counter."""
+        yield CounterMetricFamily(
+            "pastiche_log_lines_dropped",
+            "Log lines dropped because stderr was not read.",
+            value=logs.dropped(),
+        )
 
 
 class Metrics:
@@ -27,6 +47,7 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         DeviceMemory(registry)
+        DroppedLines(registry)
         self.requests = Counter(
             "pastiche_requests",
             "Requests by route, status and style.",
@@ -59,6 +80,11 @@ class Metrics:
             "pastiche_reloads",
             "Changes of the model folders, by result.",
             ["result"],
+            registry=registry,
+        )
+        self.answer_bytes = Gauge(
+            "pastiche_answer_bytes",
+            "Bytes of large answers that clients have not taken yet.",
             registry=registry,
         )
         self.admitted_pixels = Gauge(

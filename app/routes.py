@@ -184,7 +184,8 @@ async def preview(style_id: str, request: Request, service: ServiceOf) -> Respon
     _, found = service.gallery.find(style_id)
     try:
         content = await asyncio.to_thread(found.preview.read_bytes) if found.preview else b""
-    except FileNotFoundError:  # taken away since the folder was read
+    # It was removed, or a folder above it was replaced, since the model folder was read.
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         content = b""
     if not content:
         raise NotFound(f"the style {found.id!r} has no preview")

@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
+import math
 import os
 import select
 import socket
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Iterator
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from app import __version__, logs, problems, routes
 from app.access import Access
-from app.connection import Connection
+from app.answers import Answers
+from app.connection import RESERVE, Connections
+from app.descriptors import connection_limit
 from app.keys import Keys
 from app.metrics import Metrics
 from app.service import Service
@@ -39,10 +43,11 @@ def create_app(settings: Settings) -> FastAPI:
     Raises SettingsError if OpenTelemetry is wanted and not installed.
     """
     metrics = Metrics()
+    answers = Answers(settings.answers_bytes, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(settings, metrics)
+        service = Service(settings, metrics, answers)
         app.state.service, app.state.metrics = service, metrics
         loading = asyncio.create_task(service.load(), name="loading")
         try:
@@ -56,16 +61,38 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="Repaints photographs in the style of paintings.",
         lifespan=lifespan,
+        # A redirect would lead to whatever the Host header names.
+        redirect_slashes=False,
         docs_url=None,  # ours is in `routes`
         redoc_url=None,
         telemetry=telemetry(settings.opentelemetry),
     )
+    app.state.answers = answers
     app.state.keys = Keys(settings.api_keys)
     app.include_router(routes.router)
     app.include_router(routes.open_router)
     problems.install(app)
     app.add_middleware(Access, metrics=metrics)
     return app
+
+
+class Exhaustion:
+    """An event loop's exception handler; tells of missing file descriptors once a second."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an error of the event loop."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._last + 1:
+            self._last = loop.time()
+            log.error(
+                "no file descriptor is left for new connections: raise the limit on open files "
+                "or lower PASTICHE_CONNECTIONS"
+            )
 
 
 class Server(uvicorn.Server):
@@ -84,12 +111,27 @@ class Server(uvicorn.Server):
             return
         if getattr(state, "draining", False):
             log.warning("stopping at once, on a second signal")
+            logs.flush()
             os._exit(128 + sig)
         state.draining = True
         state.service.status = "draining"  # what comes is answered all the same
         log.info("draining: the port closes in %g s", self._delay)
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, self._delay, super().handle_exit, sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals while serving; one that stopped the server ends the process then."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                logs.flush()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port."""
+        asyncio.get_running_loop().set_exception_handler(Exhaustion())
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, wait for the requests that are on their way, and for their answers."""
@@ -117,9 +159,10 @@ class Server(uvicorn.Server):
 def make_server(settings: Settings) -> Server:
     """The application behind Uvicorn, not started yet."""
     app = create_app(settings)
+    limit = connection_limit(settings.connections, RESERVE)
     config = uvicorn.Config(
         app,
-        http=partial(Connection, settings),  # type: ignore[arg-type]
+        http=Connections(settings, app.state.answers, limit),  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -13,6 +13,8 @@ from app.errors import SettingsError
 PREFIX = "PASTICHE_"
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 
+DAY = 24 * 60 * 60  # seconds: no setting of a time is longer
+
 DeviceName = Literal["auto", "cuda", "openvino", "cpu"]
 
 
@@ -29,17 +31,21 @@ class Settings(BaseSettings):
         description="auto takes the first of cuda, openvino, cpu that works; a name is a must",
     )
     threads: int = Field(
-        default=0, ge=0, description="threads of an inference on a CPU; 0 is one for each core"
+        default=0,
+        ge=0,
+        le=1024,
+        description="threads of an inference on a CPU; 0 is one for each core",
     )
     gpu_memory: int = Field(
         default=0,
         ge=0,
+        le=2**20,
         description="MiB that the arena of each graph may hold on a GPU; 0 is no limit",
     )
     reload_seconds: float = Field(
         default=2.0,
         ge=0,
-        allow_inf_nan=False,
+        le=DAY,
         description="how often the model folders are looked at for changes; 0 is never",
     )
     host: str = Field(default="127.0.0.1", description="address that `pastiche serve` listens on")
@@ -62,53 +68,69 @@ class Settings(BaseSettings):
         description="addresses or networks of the gateways whose X-Forwarded-For is believed",
     )
     max_body_bytes: int = Field(
-        default=32 * 2**20, ge=1024, description="largest request body, in bytes"
+        default=32 * 2**20, ge=1024, le=2**30, description="largest request body, in bytes"
     )
     bodies_bytes: int = Field(
         default=256 * 2**20,
         ge=1024,
+        le=2**40,
         description="most bytes of bodies that are held at once; what exceeds them gets a 503",
     )
     header_seconds: float = Field(
         default=10.0,
         gt=0,
-        allow_inf_nan=False,
+        le=DAY,
         description="time in which the header of a request must come",
     )
     body_seconds: float = Field(
-        default=30.0, gt=0, allow_inf_nan=False, description="time in which its body must come"
+        default=30.0, gt=0, le=DAY, description="time in which its body must come"
     )
     answer_seconds: float = Field(
         default=60.0,
         gt=0,
-        allow_inf_nan=False,
-        description="time in which a caller must take what is ready of an answer",
+        le=DAY,
+        description="time in which a client must take 64 KiB of an answer, or the rest of it",
+    )
+    answers_bytes: int = Field(
+        default=256 * 2**20,
+        ge=2**20,
+        le=2**40,
+        description="bytes of answers that clients have not taken; above them stylize gets a 503",
     )
     connections: int = Field(
-        default=1000, ge=1, description="most connections at once; more are answered with a 503"
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="most connections at once; idle ones give way to new ones",
     )
     max_pixels: int = Field(
-        default=25_000_000, ge=256, description="most pixels of an image, as sent and as painted"
+        default=25_000_000,
+        ge=256,
+        le=10**9,
+        description="most pixels of an image, as sent and as painted",
     )
     queue_pixels: int = Field(
         default=100_000_000,
         ge=256,
+        le=10**12,
         description="most pixels admitted and not yet answered; what exceeds them gets a 503",
     )
     deadline_seconds: float = Field(
         default=20.0,
         gt=0,
-        allow_inf_nan=False,
+        le=DAY,
         description="how long a picture waits to be painted, at most; then it gets a 503",
     )
     batch_pixels: int = Field(
         default=0,
         ge=0,
+        le=10**9,
         description="most pixels that are painted in one batch; 0: as the device likes",
     )
     tile_pixels: int = Field(
         default=2_100_000,
         ge=2**16,
+        le=10**9,
         description="larger images are painted in tiles of about so many pixels; bounds the memory",
     )
     jpeg_quality: int = Field(
@@ -117,12 +139,25 @@ class Settings(BaseSettings):
     shutdown_delay: float = Field(
         default=0.0,
         ge=0,
-        allow_inf_nan=False,
+        le=DAY,
         description="how long a server that was told to stop still serves while it says so",
     )
     drain_seconds: int = Field(
-        default=30, ge=0, description="how long a stopping server goes on with what it admitted"
+        default=30,
+        ge=0,
+        le=DAY,
+        description="how long a stopping server goes on with what it admitted",
     )
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if not re.fullmatch(r"[0-9A-Za-z._:%-]+", value):
+            raise ValueError(
+                "must be one address or host name, such as 127.0.0.1, "
+                "or 0.0.0.0 to listen on all addresses"
+            )
+        return value
 
     @field_validator("api_keys")
     @classmethod

@@ -4,11 +4,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import uvicorn
 
-from app.connection import Connection
+from app.connection import Connections
 from app.server import create_app
 from app.settings import Settings
 
@@ -16,9 +15,10 @@ from app.settings import Settings
 @contextmanager
 def served(settings: Settings) -> Iterator[int]:
     """The port of a server; ready or not, it answers."""
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
-        http=partial(Connection, settings),  # type: ignore[arg-type]
+        app,
+        http=Connections(settings, app.state.answers),  # type: ignore[arg-type]
         port=0,
         log_config=None,
         access_log=False,

@@ -17,9 +17,10 @@ LAYERS = [
     {"gallery"},
     {"model", "reload"},
     {"device", "card"},
+    {"answers"},
     {"body", "problems", "options", "metrics", "keys", "tracing", "caller"},
     {"painting", "form"},
-    {"images", "settings", "headers", "logs", "memory"},
+    {"images", "settings", "headers", "logs", "memory", "parser", "descriptors"},
     {"container"},
     {"errors"},
 ]

@@ -235,14 +235,17 @@ def test_the_gateway_sends_a_refused_request_to_another_replica() -> None:
 def test_the_gateways_own_errors_are_problem_documents() -> None:
     conf = read("deploy/nginx.conf")
     answers = re.findall(r"return (\d+) '(.+)';", conf)
-    assert {int(status) for status, _ in answers} == {404, 413, 500, 503, 504}
+    own = {400, 404, 405, 408, 413, 414, 500, 501, 503, 504, 505}
+    assert {int(status) for status, _ in answers} == own
     for status, body in answers:
         problem = Problem.model_validate_json(body)
         assert problem.status == int(status)
         assert problem.type == f"urn:pastiche:{problem.code}"
-        assert CODES.get(problem.code, 504) == problem.status
-    caught = re.findall(r"error_page ([\d ]+?)(?: =\d+)? @", conf)
-    assert set(" ".join(caught).split()) == {"413", "500", "502", "503", "504"}
+        assert CODES.get(problem.code, problem.status) == problem.status
+        assert f"`{problem.code}`" in read("docs/api.md")
+    caught = re.findall(r"error_page ([\d ]+?)(?: =\d+)? [@/]", conf)
+    handled = {int(status) for line in caught for status in line.split()}
+    assert handled == own - {404} | {494, 495, 496, 497, 502}
     assert conf.count(f"default_type {MEDIA_TYPE};") == len(answers)
 
 
@@ -329,6 +332,41 @@ def test_the_gateway_refuses_too_large_a_body_before_it_is_sent(tmp_path: Path) 
         problem = Problem.model_validate_json(answer.read())
     assert (answer.status, problem.code) == (413, "body_too_large")
     assert answer.headers["Content-Type"] == MEDIA_TYPE
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (b"\x16\x03\x01 a TLS hello\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 400, "bad_request"),
+        (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
+        (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method_not_allowed"),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+            "not_implemented",
+        ),
+        (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", 505, "http_version_not_supported"),
+    ],
+    ids=["no host", "TLS", "header", "path", "TRACE", "encoding", "version"],
+)
+def test_what_the_gateway_refuses_is_answered_with_a_problem(
+    tmp_path: Path, sent: bytes, status: int, code: str
+) -> None:
+    with (
+        gateway(tmp_path, free_port()) as gate,
+        socket.create_connection(("127.0.0.1", gate.port), timeout=20) as connection,
+    ):
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        problem = Problem.model_validate_json(answer.read())
+    assert (answer.status, problem.status, problem.code) == (status, status, code)
+    assert answer.headers["Content-Type"] == MEDIA_TYPE
+    assert answer.headers["X-Request-ID"] == problem.request_id
 
 
 @needs_nginx

@@ -1,12 +1,14 @@
 import json
 import logging
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from app.logs import JsonFormatter, TextFormatter, request_id
+from app.logs import JsonFormatter, TextFormatter, Writer, request_id
 
 NASTY = 'a\nb\r\x00\x1b[2J\u2028\u202e"}, {"level": "critical" ' + "é" + "x" * 10_000
 
@@ -71,6 +73,38 @@ def test_an_exception_is_one_string() -> None:
 def test_arguments_that_do_not_fit_do_not_cost_the_line() -> None:
     told = json.loads(JsonFormatter().format(record("%d things", "three")))
     assert told["message"] == "%d things ('three',)"
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_dropped_lines_are_counted() -> None:
+    reader, writer = os.pipe()
+    handler = Writer(writer, most=10)
+    handler.setFormatter(JsonFormatter())
+    for number in range(1000):  # far more than a pipe holds
+        handler.handle(record(f"{number} " + "x" * 1000))
+    dropped = handler.dropped
+    assert 0 < dropped < 1000
+    with open(reader, "rb") as pipe:
+        told = written = 0
+        while told < dropped:
+            message = json.loads(pipe.readline())["message"]
+            found = re.fullmatch(r"(\d+) log lines were dropped: nobody read them", message)
+            told += int(found[1]) if found else 0
+            written += not found
+    assert told == dropped
+    assert 0 < written <= 1000 - dropped
+    os.close(writer)
+
+
+def test_a_flush_waits_for_the_last_line() -> None:
+    reader, writer = os.pipe()
+    handler = Writer(writer)
+    handler.setFormatter(JsonFormatter())
+    for number in range(500):
+        handler.handle(record(str(number)))
+    handler.flush()
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        assert [json.loads(line)["message"] for line in pipe] == [str(n) for n in range(500)]
 
 
 @pytest.mark.parametrize(("format", "objects"), [("json", 4), ("text", 0)])

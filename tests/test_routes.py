@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from app.images import encode, from_pillow
 from app.server import create_app
 from app.settings import Settings, read_settings
-from tests.conftest import STYLES, wait_until_ready
+from tests.conftest import STYLES, make_folder, wait_until_ready
 
 Headers = dict[str, str]
 
@@ -210,6 +210,23 @@ def test_one_style_and_its_preview_can_be_fetched(client: TestClient) -> None:
     assert opened(preview.content).size == (60, 40)
     assert client.get("/styles/nope").status_code == 404
     assert client.get("/styles/nope/preview").json()["code"] == "unknown_style"
+
+
+def test_a_preview_is_not_found_when_the_models_folder_has_become_a_file(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    make_folder(models / "tiny")
+    settings = read_settings(models=models, device="cpu", reload_seconds=0)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        models.rename(tmp_path / "gone")
+        models.write_text("no folder")
+        answer = client.get("/styles/warm/preview")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_path_with_a_slash_too_many_is_not_found(client: TestClient) -> None:
+    answer = client.get("/styles/", headers={"Host": "evil.example"}, follow_redirects=False)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_health_and_readiness_tell_what_really_runs(client: TestClient) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import errno
 import gc
 import http.client
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server import make_server, serve
+from app.server import Exhaustion, make_server, serve
 from app.settings import Settings
 
 START_SECONDS = 180  # of a machine that does other work too
@@ -234,6 +235,31 @@ def test_opentelemetry_without_its_packages_is_one_clear_line() -> None:
     assert done.stderr.splitlines() == [
         "error: PASTICHE_OPENTELEMETRY: install the otel extra: pastiche[otel]"
     ]
+
+
+def test_a_log_that_nobody_reads_does_not_hold_up_the_server(start, models: Path) -> None:  # type: ignore[no-untyped-def]
+    process, port = start(models=models, device="cpu")
+    wait_for_status(port, "ready")
+    for _ in range(400):  # each leaves a line; a pipe holds about 200
+        assert call(port, "GET", "/healthz")[0] == 200
+    process.terminate()
+    _, log = process.communicate(timeout=180)
+    assert len([line for line in lines(log) if line.get("route") == "/healthz"]) == 400
+
+
+def test_missing_file_descriptors_are_told_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Exhaustion())
+        for _ in range(1000):
+            error = OSError(errno.EMFILE, "Too many open files")
+            loop.call_exception_handler({"message": "accept", "exception": error})
+        loop.call_exception_handler({"message": "another fault"})
+
+    asyncio.run(test())
+    assert len(caplog.messages) < 10
+    assert "PASTICHE_CONNECTIONS" in caplog.messages[0]
+    assert caplog.messages[-1] == "another fault"
 
 
 def test_what_was_imported_is_not_searched_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from app.errors import SettingsError
-from app.settings import BUNDLED_MODELS, read_settings
+from app.settings import BUNDLED_MODELS, Settings, read_settings
 
 
 def test_the_environment_is_read_and_an_argument_goes_above_it(
@@ -30,6 +30,9 @@ def test_the_default_models_are_the_bundled_ones() -> None:
         ("forwarded_allow", "*"),
         ("shutdown_delay", "-1"),
         ("shutdown_delay", "inf"),
+        ("host", ""),
+        ("host", " "),
+        ("host", "127.0.0.1,::1"),
     ],
 )
 def test_a_setting_out_of_range_is_named(
@@ -38,6 +41,24 @@ def test_a_setting_out_of_range_is_named(
     monkeypatch.setenv(f"PASTICHE_{name.upper()}", value)
     with pytest.raises(SettingsError, match=f"PASTICHE_{name.upper()}"):
         read_settings()
+
+
+NUMBERS = [
+    name for name, field in Settings.model_fields.items() if field.annotation in (int, float)
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["99999999999999", "-1", "inf", "nan"])
+def test_every_number_has_bounds(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"PASTICHE_{name.upper()}", value)
+    with pytest.raises(SettingsError, match=f"PASTICHE_{name.upper()}"):
+        read_settings()
+
+
+def test_an_empty_host_is_told_how_to_listen_on_all_addresses() -> None:
+    with pytest.raises(SettingsError, match=r"0\.0\.0\.0 to listen on all addresses"):
+        read_settings(host="")
 
 
 def test_gateways_are_addresses_and_networks() -> None:
