@@ -24,7 +24,7 @@ lint: .venv-dev/ready
 	$(DEV)/mypy
 
 soak: .venv-dev/ready
-	$(DEV)/python -m tests.soak $(PARTS)
+	$(DEV)/python -m tests.tools.soak $(PARTS)
 
 bench: .venv-dev/ready
 	$(DEV)/python -m training.bench

@@ -1,7 +1,7 @@
 """Pastiche repaints photographs in the style of paintings: over HTTP, as a library, as a command.
 
 from PIL import Image
-from app import stylize
+from . import stylize
 
 stylize(Image.open("photo.jpg"), "starry_night").save("out.png")
 """
@@ -9,7 +9,7 @@ stylize(Image.open("photo.jpg"), "starry_night").save("out.png")
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.stylizer import Stylizer, stylize
+    from .library import Stylizer, stylize
 
 __all__ = ["Stylizer", "__version__", "stylize"]
 
@@ -20,6 +20,6 @@ def __getattr__(name: str) -> Any:
     # Late, so that training can read model folders without the runtime being there.
     if name not in __all__:
         raise AttributeError(f"module 'app' has no attribute {name!r}")
-    from app import stylizer
+    from . import library as stylizer
 
     return getattr(stylizer, name)

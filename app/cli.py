@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from app.errors import PasticheError
-from app.images import FORMATS, SUFFIXES, Format, encode, read_header, read_pixels
-from app.options import Options, parse_options
-from app.painting import Finish, canvas_size
-from app.settings import Settings, read_settings
-from app.stylizer import Stylizer
+from .errors import PasticheError
+from .library import Stylizer
+from .options import Options, parse_options
+from .pixels.canvas import Finish, canvas_size
+from .pixels.images import FORMATS, SUFFIXES, Format, encode, read_header, read_pixels
+from .settings import Settings, read_settings
 
 SUFFIX_OF: dict[Format, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from app.server import serve  # the web framework takes half a second to import
+    from .http.server import serve  # the web framework takes half a second to import
 
     serve(_settings(arguments, host=arguments.host, port=arguments.port))
     return 0

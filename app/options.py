@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from app.errors import BadOption
-from app.images import FORMATS, MIN_SIDE, Format
-from app.painting import LARGEST_UNASKED
+from .errors import BadOption
+from .pixels.canvas import LARGEST_UNASKED
+from .pixels.images import FORMATS, MIN_SIDE, Format
 
 NAMED = 5  # unknown options that an error names; it counts the others
 

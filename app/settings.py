@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.errors import SettingsError
+from .errors import SettingsError
 
 PREFIX = "PASTICHE_"
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"

@@ -21,17 +21,17 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from app.card import STYLE_ID, ModelFolder, StyleCard, read_folder, write_style
 from app.errors import DeviceUnavailable, ModelFolderError
-from training.checkpoint import CHECKPOINT, Run, read_checkpoint, read_network, start
-from training.data import DataError, find_photos, read_image
+from app.model_folder import STYLE_ID, ModelFolder, StyleCard, read_folder, write_style
 from training.export import ParityError, export, parity_photos, provenance, write_preview
-from training.features import VGG_NAMES, LossNetworkError
-from training.judge import judge, judged_crops, nearest
-from training.losses import PerceptualLoss
-from training.objective import perceptual_loss
-from training.preview import sheet_crops
-from training.recipe import Recipe, RecipeError
+from training.fit.checkpoint import CHECKPOINT, Run, read_checkpoint, read_network, start
+from training.fit.data import DataError, find_photos, read_image
+from training.fit.features import VGG_NAMES, LossNetworkError
+from training.fit.losses import PerceptualLoss
+from training.fit.objective import perceptual_loss
+from training.fit.previews import sheet_crops
+from training.fit.recipe import Recipe, RecipeError
+from training.scoring.validate import judge, judged_crops, nearest
 from training.train import CollapseError, fit, pick_device
 
 UNFROZEN_RATE = 0.1  # of the rates that a fit from nothing would have

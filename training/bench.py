@@ -32,14 +32,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from skimage import data
 
-from app.card import WEIGHTS, ModelFolder, read_folder
-from app.device import CPU, Device, pick_device
-from app.images import encode, from_pillow
-from app.model import Network
+from app.engine.device import CPU, Device, pick_device
+from app.engine.network import Network
+from app.model_folder import WEIGHTS, ModelFolder, read_folder
+from app.pixels.images import encode, from_pillow
 from app.settings import BUNDLED_MODELS, Settings
 from training.export import export
-from training.network import Gallery, TransformNetwork
-from training.recipe import Recipe
+from training.fit.network import Gallery, TransformNetwork
+from training.fit.recipe import Recipe
 
 SIDES = (256, 512, 1024)
 BATCHES = (1, 4)

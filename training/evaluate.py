@@ -4,7 +4,7 @@
 
 Content, style and objective (without total variation) are those of the fit, in float32, on what the
 exported graph paints. `iterations` are function evaluations of L-BFGS, from the photo, after which
-Gatys' method is as low (Johnson et al., arXiv:1603.08155, figure 5). Artefacts: training.artefacts.
+Gatys' method is as low (Johnson et al., arXiv:1603.08155, figure 5). Artifacts: scoring.artifacts.
 """
 
 import argparse
@@ -18,15 +18,15 @@ import torch
 import torchvision.models
 from pydantic import ValidationError
 
-from app.card import ModelFolder, read_folder, write_style
 from app.errors import DeviceUnavailable, ModelFolderError
-from training.artefacts import LIMITS, within_limits
-from training.curves import Curves
-from training.data import SMALLEST_PAINTING, SUFFIXES, DataError, find_photos, read_image
-from training.features import VGG_NAMES, LossNetworkError
-from training.figures import Figures, Plan, measure
+from app.model_folder import ModelFolder, read_folder, write_style
+from training.fit.data import SMALLEST_PAINTING, SUFFIXES, DataError, find_photos, read_image
+from training.fit.features import VGG_NAMES, LossNetworkError
+from training.fit.recipe import Recipe, RecipeError, read_recipe
 from training.optimize import at_least
-from training.recipe import Recipe, RecipeError, read_recipe
+from training.scoring.artifacts import LIMITS, within_limits
+from training.scoring.curves import Curves
+from training.scoring.metrics import Figures, Plan, measure
 from training.sheet import contact_sheet
 from training.train import pick_device
 

@@ -24,7 +24,8 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from app.card import (
+from app.errors import ModelFolderError
+from app.model_folder import (
     WEIGHTS,
     Card,
     StyleCard,
@@ -35,12 +36,11 @@ from app.card import (
     write_reference,
     write_style,
 )
-from app.errors import ModelFolderError
-from training.checkpoint import read_checkpoint, read_network
-from training.data import DataError, find_photos, read_image
-from training.graph import build_graph
-from training.network import Gallery, TransformNetwork
-from training.recipe import Recipe, RecipeError
+from training.fit.checkpoint import read_checkpoint, read_network
+from training.fit.data import DataError, find_photos, read_image
+from training.fit.network import Gallery, TransformNetwork
+from training.fit.recipe import Recipe, RecipeError
+from training.graphs.transform import build_graph
 
 # (width, height): square, wide, tall, odd, smallest, and larger than any crop that was fitted on
 SHAPES = ((256, 256), (401, 263), (251, 377), (16, 16), (17, 333), (1024, 683))

@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from app.card import WEIGHTS, read_folder
 from app.errors import ModelFolderError
-from training.data import Batches, DataError, find_photos, read_image, to_tensor
-from training.network import TransformNetwork
-from training.recipe import Phase, Recipe, Style
+from app.model_folder import WEIGHTS, read_folder
+from training.fit.data import Batches, DataError, find_photos, read_image, to_tensor
+from training.fit.network import TransformNetwork
+from training.fit.recipe import Phase, Recipe, Style
 from training.sheet import samples
 
 STEPS, CROP, RATE = 150, 128, 0.03

@@ -20,10 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from app.errors import DeviceUnavailable
-from training.data import SMALLEST_PAINTING, SUFFIXES, DataError, load_image, load_painting
-from training.features import LossNetworkError, load_loss_network
-from training.gatys import DEFAULTS, Curve, Method, Weights, gatys
-from training.losses import PerceptualLoss
+from training.fit.data import SMALLEST_PAINTING, SUFFIXES, DataError, load_image, load_painting
+from training.fit.features import LossNetworkError, load_loss_network
+from training.fit.losses import PerceptualLoss
+from training.scoring.gatys import DEFAULTS, Curve, Method, Weights, gatys
 from training.train import pick_device
 
 

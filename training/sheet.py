@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from app.card import read_folder
-from app.device import CPU, Device
+from app.engine.device import CPU, Device
+from app.engine.network import Network
 from app.errors import ModelFolderError
-from app.model import Network
+from app.model_folder import read_folder
 from app.settings import Settings
-from training.data import DataError, read_image
+from training.fit.data import DataError, read_image
 
 
 def contact_sheet(

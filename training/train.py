@@ -26,14 +26,14 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from app.errors import DeviceUnavailable
-from training.checkpoint import CHECKPOINT, Run, device_name, start
-from training.data import Batch, Batches, DataError, find_photos
-from training.features import LossNetworkError
-from training.losses import PerceptualLoss, checkerboard, total_variation
-from training.objective import perceptual_loss
-from training.precision import autocast
-from training.preview import preview_sheet, sheet_crops
-from training.recipe import RecipeError, read_recipe
+from training.fit.checkpoint import CHECKPOINT, Run, device_name, start
+from training.fit.data import Batch, Batches, DataError, find_photos
+from training.fit.features import LossNetworkError
+from training.fit.losses import PerceptualLoss, checkerboard, total_variation
+from training.fit.objective import perceptual_loss
+from training.fit.precision import autocast
+from training.fit.previews import preview_sheet, sheet_crops
+from training.fit.recipe import RecipeError, read_recipe
 
 FLAT_SHARE = 0.05  # a pastiche with less than this share of its photo's variation is flat
 FLAT_STEPS = 25  # so many flat batches in a row are a collapse, not chance

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from app.errors import PasticheError
+from app.library import Stylizer
 from app.settings import BUNDLED_MODELS
-from app.stylizer import Stylizer
-from training.data import DataError, read_image
+from training.fit.data import DataError, read_image
 from training.sheet import samples
 
 STEPS = 5  # of blends and strengths

@@ -1,0 +1,1 @@
+"""Networks on devices: sessions, the queue, the gallery. Only this package imports ONNX Runtime."""

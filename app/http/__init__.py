@@ -1,0 +1,1 @@
+"""The HTTP server: routes, bodies, connections. The only package that imports Starlette."""

@@ -1,0 +1,86 @@
+"""The library: stylize a Pillow image in a line."""
+
+from functools import cache
+from pathlib import Path
+
+from PIL import Image
+
+from .engine.device import pick_device
+from .engine.gallery import Gallery
+from .errors import BadOption, ImageTooSmall
+from .model_folder import Style
+from .pixels.canvas import Finish, canvas, finished
+from .pixels.images import MIN_SIDE, Picture, from_pillow, to_pillow
+from .settings import BUNDLED_MODELS, DeviceName, Settings
+
+
+class Stylizer:
+    """Networks loaded once, to paint many images."""
+
+    def __init__(
+        self,
+        models: Path | str = BUNDLED_MODELS,
+        device: DeviceName = "auto",
+        threads: int = 0,
+        tile_pixels: int = Settings.model_fields["tile_pixels"].default,
+    ) -> None:
+        """Load every model folder below `models`. Raises ModelFolderError, DeviceUnavailable."""
+        self.gallery = Gallery(Path(models), pick_device(device, threads), tile_pixels)
+
+    @property
+    def styles(self) -> dict[str, Style]:
+        """The styles by id."""
+        return {style.id: style for _, style in self.gallery}
+
+    def paint(self, picture: Picture, style: str, finish: Finish) -> Picture:
+        """Paint a decoded picture. Raises UnknownStyle, BadOption, ImageTooSmall."""
+        if min(picture.size) < MIN_SIDE:
+            raise ImageTooSmall(f"each side of the image must have at least {MIN_SIDE} pixels")
+        brush = self.gallery.brush(style)
+        painted = brush.network.paint(canvas(picture, finish)[None], brush.vector[None])[0]
+        return finished(picture, painted, finish)
+
+    def stylize(
+        self,
+        image: Image.Image,
+        style: str,
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        preserve_colors: bool = False,
+    ) -> Image.Image:
+        """Paint an image of any mode in a style or blend; RGB, or RGBA where it has alpha.
+
+        strength: 0 (the photograph) to 1. size: longest side in pixels at which the network paints,
+        smaller means broader strokes; None is the image's own, at most painting.LARGEST_UNASKED.
+        preserve_colors: keep the photograph's colours. The answer has the upright image's size.
+        Raises UnknownStyle, BadOption, ImageTooSmall.
+        """
+        if not 0 <= strength <= 1:
+            raise BadOption(f"strength must be from 0 to 1, not {strength}")
+        if size is not None and size < MIN_SIDE:
+            raise BadOption(f"size must be at least {MIN_SIDE}, not {size}")
+        finish = Finish(strength, size, preserve_colors)
+        return to_pillow(self.paint(from_pillow(image), style, finish))
+
+
+@cache
+def _bundled() -> Stylizer:
+    return Stylizer()
+
+
+def stylize(
+    image: Image.Image,
+    style: str,
+    *,
+    strength: float = 1.0,
+    size: int | None = None,
+    preserve_colors: bool = False,
+) -> Image.Image:
+    """Paint an image in a style of the bundled gallery; see Stylizer.stylize.
+
+    The networks are loaded at the first call and kept.
+    """
+    return _bundled().stylize(
+        image, style, strength=strength, size=size, preserve_colors=preserve_colors
+    )

@@ -1,0 +1,1 @@
+"""Images: file formats, colours, canvases. The only package that imports Pillow."""

@@ -1,0 +1,185 @@
+"""The manifests, checked by Kubernetes' own schemas; kustomize's part of them by hand."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.settings import Settings
+
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+VERSION = "1.37"
+LABELS = {"app.kubernetes.io/name": "pastiche"}
+
+Object = dict[str, Any]
+
+
+def load(path: Path) -> Object:
+    found: Object = yaml.safe_load(path.read_text())
+    return found
+
+
+def merged(base: Any, patch: Any) -> Any:
+    """As a strategic merge does it here: lists of named things are merged by their names."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return {k: merged(base.get(k), patch[k]) if k in patch else base[k] for k in base | patch}
+    if isinstance(base, list) and all(isinstance(item, dict) and "name" in item for item in base):
+        named = {item["name"]: item for item in base}
+        for item in patch:
+            named[item["name"]] = merged(named.get(item["name"]), item)
+        return list(named.values())
+    return copy.deepcopy(patch)
+
+
+def objects(overlay: str) -> dict[str, Object]:
+    """What kustomize makes of the base, or of an overlay, by kind."""
+    base = load(FOLDER / "base" / "kustomization.yaml")
+    made = [load(FOLDER / "base" / name) for name in base["resources"]]
+    found = {thing["kind"]: thing for thing in made}
+    tag = base["images"][0]["newTag"]
+    if overlay != "base":
+        folder = FOLDER / "overlays" / overlay
+        top = load(folder / "kustomization.yaml")
+        assert top["resources"] == ["../../base"]
+        tag = top["images"][0]["newTag"]
+        for patch in top["patches"]:
+            change = load(folder / patch["path"])
+            found[change["kind"]] = merged(found[change["kind"]], change)
+    container(found)["image"] += f":{tag}"
+    return found
+
+
+def container(found: dict[str, Object]) -> Object:
+    (only,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+@pytest.fixture(params=["base", "gpu"])
+def made(request: pytest.FixtureRequest) -> dict[str, Object]:
+    return objects(request.param)
+
+
+def test_every_object_is_one_by_the_schema_of_its_kind(made: dict[str, Object]) -> None:
+    assert set(made) == {
+        "Deployment",
+        "Service",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+    }
+    for thing in made.values():
+        kubernetes_validate.validate(thing, VERSION, strict=True)
+        assert thing["metadata"]["name"] == "pastiche"
+
+
+def test_the_schemas_find_a_word_that_is_none() -> None:
+    deployment = objects("base")["Deployment"]
+    deployment["spec"]["replica"] = 2
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("kustomization.yaml")), ids=str)
+def test_every_kustomization_names_files_that_are_there_and_all_of_them(path: Path) -> None:
+    told = load(path)
+    assert (told["apiVersion"], told["kind"]) == (
+        "kustomize.config.k8s.io/v1beta1",
+        "Kustomization",
+    )
+    assert set(told) <= {"apiVersion", "kind", "resources", "patches", "images"}
+    named = [*told["resources"], *(patch["path"] for patch in told.get("patches", []))]
+    assert all((path.parent / name).exists() for name in named)
+    files = {p.name for p in path.parent.glob("*.yaml")} - {"kustomization.yaml"}
+    assert files <= set(named)
+    assert told["images"][0]["name"] == "pastiche"
+
+
+def test_everything_selects_the_pods_of_the_deployment(made: dict[str, Object]) -> None:
+    spec = made["Deployment"]["spec"]
+    assert spec["template"]["metadata"]["labels"] == LABELS
+    assert spec["selector"]["matchLabels"] == LABELS
+    assert made["Service"]["spec"]["selector"] == LABELS
+    assert made["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == LABELS
+    assert made["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == LABELS
+    assert made["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"] == {
+        "apiVersion": made["Deployment"]["apiVersion"],
+        "kind": "Deployment",
+        "name": "pastiche",
+    }
+
+
+def test_the_container_has_no_rights_and_a_bounded_memory(made: dict[str, Object]) -> None:
+    pod = made["Deployment"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert container(made)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container(made)["resources"]["limits"]["memory"]
+    (volume,) = pod["volumes"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "512Mi"}
+    (mount,) = container(made)["volumeMounts"]
+    assert (mount["name"], mount["mountPath"]) == (volume["name"], "/tmp")
+
+
+def environment(made: dict[str, Object]) -> dict[str, str | None]:
+    return {variable["name"]: variable.get("value") for variable in container(made)["env"]}
+
+
+def test_only_settings_that_there_are_are_set(made: dict[str, Object]) -> None:
+    known = {f"PASTICHE_{name.upper()}" for name in Settings.model_fields}
+    assert set(environment(made)) <= known
+    threads = environment(made)["PASTICHE_THREADS"]
+    assert threads == container(made)["resources"]["limits"]["cpu"]
+
+
+def test_a_pod_is_given_longer_to_stop_than_it_takes(made: dict[str, Object]) -> None:
+    values = environment(made)
+    needed = sum(int(values[f"PASTICHE_{s}"] or 0) for s in ("SHUTDOWN_DELAY", "DRAIN_SECONDS"))
+    pod = made["Deployment"]["spec"]["template"]["spec"]
+    assert needed < pod["terminationGracePeriodSeconds"]
+    # The endpoints must have heard of it before the port closes.
+    assert (
+        int(values["PASTICHE_SHUTDOWN_DELAY"] or 0)
+        > container(made)["readinessProbe"]["periodSeconds"]
+    )
+
+
+def test_probes_and_ports_lead_to_the_server(made: dict[str, Object]) -> None:
+    (port,) = container(made)["ports"]
+    assert port == {"name": "http", "containerPort": Settings.model_fields["port"].default}
+    probes = {name: container(made)[name]["httpGet"] for name in container(made) if "Probe" in name}
+    assert probes == {
+        "startupProbe": {"path": "/healthz", "port": "http"},
+        "livenessProbe": {"path": "/healthz", "port": "http"},
+        "readinessProbe": {"path": "/readyz", "port": "http"},
+    }
+    assert made["Service"]["spec"]["ports"][0]["targetPort"] == "http"
+    (rule,) = made["NetworkPolicy"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": "http"}]
+    assert made["NetworkPolicy"]["spec"]["egress"] == []
+
+
+def test_the_autoscaler_goes_by_the_metric_that_the_adapter_makes(made: dict[str, Object]) -> None:
+    (metric,) = made["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    (rule,) = load(FOLDER.parent / "prometheus" / "adapter.yml")["rules"]
+    assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
+    assert made["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
+
+
+def test_the_overlay_for_gpus_asks_for_one_and_uses_no_other_device() -> None:
+    made = objects("gpu")
+    assert container(made)["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container(made)["image"] == "pastiche:gpu"
+    assert environment(made)["PASTICHE_DEVICE"] == "cuda"
+    assert "nvidia.com/gpu" not in container(objects("base"))["resources"]["limits"]
+    assert container(objects("base"))["image"] == "pastiche:cpu"

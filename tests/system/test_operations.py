@@ -1,0 +1,56 @@
+"""The alerts, their metrics and their runbooks."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.metrics import Metrics
+from tests.system.test_documentation import anchors
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "operations.md"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+
+
+def alerts() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def known() -> set[str]:
+    """The names of all series that a server may have."""
+    found = {"pastiche_device_memory_bytes"}
+    for family in re.findall(r"^# TYPE (\S+) (\S+)", Metrics().text().decode(), re.MULTILINE):
+        name, kind = family
+        ends = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        found |= {name + end for end in ends}
+    return found
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_every_alert_is_of_metrics_that_there_are_and_has_a_runbook(alert: dict[str, Any]) -> None:
+    assert set(alert) <= {"alert", "expr", "for", "labels", "annotations"}
+    used = set(re.findall(r"\b(?:pastiche|process)_\w+", alert["expr"]))
+    assert used <= known()
+    assert used or "up{" in alert["expr"]
+    assert alert["expr"].count("(") == alert["expr"].count(")")
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    path, _, anchor = alert["annotations"]["runbook"].partition("#")
+    assert ROOT / path == PAGE
+    assert anchor == alert["alert"].lower()
+    assert anchor in anchors(PAGE)
+
+
+def test_no_runbook_is_for_an_alert_that_there_is_not() -> None:
+    runbooks = re.findall(r"^### (\w+)$", PAGE.read_text(), re.MULTILINE)
+    assert runbooks == [alert["alert"] for alert in alerts()]
+
+
+def test_the_adapter_asks_for_metrics_that_there_are() -> None:
+    (rule,) = yaml.safe_load((PROMETHEUS / "adapter.yml").read_text())["rules"]
+    used = set(re.findall(r"\bpastiche_\w+", rule["metricsQuery"] + rule["seriesQuery"]))
+    assert used
+    assert used <= known()

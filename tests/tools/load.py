@@ -1,0 +1,250 @@
+"""An open-loop load generator: `python -m tests.tools.load URL --rate 10 200 10 --seconds 5 20 5`.
+
+A closed loop waits for an answer before it asks again, and slows down with the server it measures.
+Here each request leaves at its time, whatever has become of those before, and its latency counts
+from the time at which it should have left. Prints one JSON line, a report for each rate; on SIGTERM
+it sends no more, and prints when all is answered.
+"""
+
+import argparse
+import asyncio
+import gc
+import io
+import json
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+ACCEPTED, REFUSED = 200, 503
+RESET, NO_CONNECTION, TIMEOUT = "reset", "no connection", "timeout"  # instead of a status
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a request; the times in seconds since the first should have left."""
+
+    name: str
+    phase: int
+    due: float
+    left: float
+    done: float
+    status: int | str
+    retry_after: bool
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._end: int | None = None  # of the answer, once its head is there
+        self.answer: asyncio.Future[tuple[int, bool]] | None = None  # status, Retry-After
+        self.reusable = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self._end is None:
+            head_end = self._received.find(b"\r\n\r\n")
+            if head_end < 0:
+                return
+            head = bytes(self._received[: head_end + 2]).lower()
+            length = re.search(rb"\r\ncontent-length: *(\d+)\r\n", head)
+            self._end = head_end + 4 + int(length[1] if length else 0)
+            self._head = head
+        if len(self._received) >= self._end and self.answer and not self.answer.done():
+            self.reusable = b"\r\nconnection: close\r\n" not in self._head
+            self.answer.set_result((int(self._head[9:12]), b"\r\nretry-after: " in self._head))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.reusable = False
+        if self.answer and not self.answer.done():
+            self.answer.set_exception(ConnectionResetError())
+
+    async def ask(self, request: bytes, timeout: float) -> tuple[int, bool]:
+        self._received.clear()
+        self._end = None
+        self.answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await asyncio.wait_for(self.answer, timeout)
+
+
+class Load:
+    """Sends requests to one URL and notes their outcomes."""
+
+    def __init__(
+        self, url: str, bodies: Sequence[bytes], timeout: float = 60, fresh: bool = False
+    ) -> None:
+        """bodies: JPEGs to POST, in turn; none is GET. fresh: each request on a new connection."""
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        self._heads = [
+            f"{'POST' if body else 'GET'} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Content-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n".encode()
+            for body in bodies or [b""]
+        ]
+        self._bodies, self._timeout, self._fresh = bodies or [b""], timeout, fresh
+        self._idle: list[_Connection] = []
+        self.outcomes: list[Outcome] = []
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._stopped = True
+
+    async def run(self, phases: Sequence[tuple[float, float]], chance: Random | None) -> None:
+        """Send at each (rate, seconds) in turn; evenly, or at random where there is chance."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        asking = set()
+        for number, (phase, due) in enumerate(_arrivals(phases, chance)):
+            if (wait := began + due - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            if self._stopped:
+                break
+            task = asyncio.create_task(self._send(number, phase, due, began))
+            asking.add(task)
+            task.add_done_callback(asking.discard)
+        await asyncio.gather(*asking)
+        for connection in self._idle:
+            connection.transport.abort()
+        await asyncio.sleep(0)  # in which transports close
+
+    async def _send(self, number: int, phase: int, due: float, began: float) -> None:
+        loop = asyncio.get_running_loop()
+        which, name = number % len(self._bodies), f"load-{number}"
+        request = b"%bX-Request-ID: %b\r\n\r\n%b" % (
+            self._heads[which],
+            name.encode(),
+            self._bodies[which],
+        )
+        left = loop.time() - began
+        status: int | str
+        status, retry_after, connection = NO_CONNECTION, False, None
+        try:
+            connection = await self._connection()
+            status, retry_after = await connection.ask(request, self._timeout)
+        except TimeoutError:
+            status = TIMEOUT
+        except OSError:
+            status = NO_CONNECTION if connection is None else RESET
+        done = loop.time() - began
+        self.outcomes.append(Outcome(name, phase, due, left, done, status, retry_after))
+        if connection is None:
+            return
+        if connection.reusable and isinstance(status, int) and not self._fresh:
+            self._idle.append(connection)
+        else:
+            connection.transport.abort()
+
+    async def _connection(self) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable:
+                return connection
+        loop = asyncio.get_running_loop()
+        return (await loop.create_connection(_Connection, self._host, self._port))[1]
+
+
+def _arrivals(
+    phases: Sequence[tuple[float, float]], chance: Random | None
+) -> Iterator[tuple[int, float]]:
+    """The phase and due time of each request."""
+    start = 0.0
+    for phase, (rate, seconds) in enumerate(phases):
+        due, number = 0.0, 0
+        while due < seconds:
+            yield phase, start + due
+            number += 1
+            due = due + chance.expovariate(rate) if chance else number / rate
+        start += seconds
+
+
+def report(outcomes: Sequence[Outcome], phases: Sequence[tuple[float, float]]) -> list[Report]:
+    """Of each phase: what was answered how fast.
+
+    `goodput` is of all that was answered with 200 in the phase's time, whenever it was asked for.
+    """
+    reports, start = [], 0.0
+    for phase, (rate, seconds) in enumerate(phases):
+        own = [o for o in outcomes if o.phase == phase]
+        good = [o for o in outcomes if o.status == ACCEPTED and start <= o.done < start + seconds]
+        reports.append(
+            {
+                "rate": rate,
+                "seconds": seconds,
+                "sent": len(own),
+                "statuses": dict(Counter(str(o.status) for o in own)),
+                "goodput": round(len(good) / seconds, 3),
+                "accepted": _times([o.done - o.due for o in own if o.status == ACCEPTED]),
+                "refused": _times([o.done - o.due for o in own if o.status == REFUSED]),
+                "without_retry_after": sum(o.status == REFUSED and not o.retry_after for o in own),
+                "late": _times([o.left - o.due for o in own]),  # what the generator adds
+                "lost": [o.name for o in own if o.status in (RESET, TIMEOUT)],
+            }
+        )
+        start += seconds
+    return reports
+
+
+def _times(seconds: Sequence[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    p50, p99 = np.percentile(seconds, (50, 99))
+    return {"p50": round(p50, 4), "p99": round(p99, 4), "max": round(max(seconds), 4)}
+
+
+def photograph(side: int) -> bytes:
+    """A JPEG of clouds with some grain, side x side."""
+    chance = np.random.default_rng(side)
+    coarse = chance.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    clouds = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+    grain = np.asarray(clouds) + chance.normal(0, 8, (side, side, 3))
+    out = io.BytesIO()
+    Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+async def _run(load: Load, phases: Sequence[tuple[float, float]], chance: Random | None) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stop)
+    await load.run(phases, chance)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="tests.tools.load", description="An open-loop load generator."
+    )
+    parser.add_argument("url")
+    parser.add_argument("--rate", type=float, nargs="+", required=True, help="requests a second")
+    parser.add_argument("--seconds", type=float, nargs="+", required=True, help="for each rate")
+    parser.add_argument("--sides", type=int, nargs="*", default=[], help="of the JPEGs to POST")
+    parser.add_argument("--poisson", type=int, metavar="SEED", help="arrivals at random")
+    parser.add_argument("--fresh", action="store_true", help="each request on a new connection")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for an answer")
+    options = parser.parse_args(arguments)
+    phases = list(zip(options.rate, options.seconds, strict=True))
+    bodies = [photograph(side) for side in options.sides]
+    load = Load(options.url, bodies, options.timeout, options.fresh)
+    chance = None if options.poisson is None else Random(options.poisson)
+    gc.disable()  # its pauses would count as the server's
+    asyncio.run(_run(load, phases, chance))
+    print(json.dumps(report(load.outcomes, phases)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

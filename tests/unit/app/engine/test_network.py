@@ -1,0 +1,217 @@
+import itertools
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from app.engine.device import CPU, Device
+from app.engine.network import Network, _spans, check_output
+from app.errors import BadOutput, ModelFolderError, OutOfMemory
+from app.model_folder import read_folder, write_card, write_graph
+from tests.conftest import make_folder, make_gallery, make_recipe
+from training.export import paint
+
+ON_CPU = Device("cpu", CPU, "float32", 1)
+
+
+def noise(height: int, width: int, count: int = 1) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network(models: Path) -> Network:
+    return Network(read_folder(models / "tiny"), ON_CPU, tile_pixels=1_000_000)
+
+
+def test_the_warm_up_runs_every_graph(network: Network) -> None:
+    network.warm_up()
+
+
+def test_a_batch_of_styles_is_what_each_gives_alone_and_what_pytorch_gives(
+    network: Network,
+) -> None:
+    images, gallery = noise(33, 50, 3), make_gallery(make_recipe())
+    styles = np.stack([network.folder.styles[s].vector for s in ("warm", "cold", "plain")])
+    together = network.paint(images, styles)
+    for i in range(3):
+        alone = network.paint(images[i : i + 1], styles[i : i + 1])[0]
+        expected = paint(gallery.network, images[i : i + 1], gallery.styles[i : i + 1].detach())[0]
+        assert np.abs(together[i].astype(int) - alone).max() <= 1
+        assert np.abs(together[i].astype(int) - expected).max() <= 1
+    assert np.abs(together[0].astype(int) - together[1]).mean() > 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(400, 300), (301, 415), (40, 2500)])
+def test_tiles_meet_without_a_seam(models: Path, height: int, width: int) -> None:
+    folder = read_folder(models / "tiny")
+    tiled = Network(folder, ON_CPU, tile_pixels=140 * 140)
+    image, style = noise(height, width), folder.styles["warm"].vector
+    painted = tiled.paint(image, style[None])
+    expected = tiled._run("apply", image=image, frozen=tiled._frozen(image[0], style))
+    assert painted.shape == image.shape
+    assert np.abs(painted.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("length", "side"), [(16, 4), (17, 8), (4000, 1300), (1301, 1300)])
+def test_spans_cover_the_length_in_strides(length: int, side: int) -> None:
+    spans = _spans(length, side)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == length
+    assert all(a[1] == b[0] and b[0] % 4 == 0 for a, b in itertools.pairwise(spans))
+    assert all(0 < stop - start <= side for start, stop in spans)
+
+
+def flipped(content: bytes) -> bytes:
+    """The graph with the highest bit of the exponent of one weight of its last layer flipped."""
+    model = onnx.load_from_string(content)
+    weight = next(t for t in reversed(model.graph.initializer) if len(t.dims) == 4)
+    values = numpy_helper.to_array(weight).copy()
+    values.view(np.uint32).flat[0] ^= 1 << 30
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    return bytes(model.SerializeToString())
+
+
+def change_graph(folder: Path, name: Any, content: bytes) -> None:
+    """Another graph in its place, with its own digest in the card."""
+    card = read_folder(folder).card
+    entry = write_graph(folder, f"{name}.onnx", content)
+    write_card(folder, card.model_copy(update={"graphs": {**card.graphs, name: entry}}))
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return shutil.copytree(models / "tiny", tmp_path / "tiny")
+
+
+def checked(path: Path) -> Network:
+    read = read_folder(path)
+    network = Network(read, ON_CPU, tile_pixels=1_000_000)
+    reference = read.reference()
+    assert reference is not None
+    network.check(reference)
+    return network
+
+
+def test_a_network_that_paints_its_reference_passes(models: Path) -> None:
+    assert checked(models / "tiny").name == "tiny"
+
+
+@pytest.mark.parametrize("graph", ["stylize", "freeze", "apply"])
+def test_one_flipped_bit_under_a_matching_digest_is_caught_by_the_reference(
+    folder: Path, graph: str
+) -> None:
+    change_graph(folder, graph, flipped((folder / f"{graph}.onnx").read_bytes()))
+    with pytest.raises((ModelFolderError, BadOutput)) as caught:
+        checked(folder)
+    if isinstance(caught.value, ModelFolderError):
+        wrong = "stylize" if graph == "stylize" else "freeze and apply"
+        figures = (
+            r"\d+\.\d\d grey levels off on average \(at most 2\), \d+\.\d% of values within 12"
+        )
+        assert re.search(rf"tmp.*/tiny: {wrong} does not .*: {figures}", str(caught.value))
+
+
+def test_the_graphs_of_another_network_do_not_paint_the_reference(
+    folder: Path, tmp_path: Path
+) -> None:
+    other = make_folder(tmp_path / "other", seed=1)
+    change_graph(folder, "stylize", (other / "stylize.onnx").read_bytes())
+    with pytest.raises(ModelFolderError, match=r"tiny: stylize does not paint the reference"):
+        checked(folder)
+
+
+@pytest.mark.parametrize(
+    ("levels", "share", "passes"),
+    [(1, 1.0, True), (3, 1.0, False), (100, 0.008, True), (100, 0.015, False)],
+)
+def test_a_network_may_be_off_a_little_everywhere_or_more_in_few_places(
+    models: Path, levels: int, share: float, passes: bool
+) -> None:
+    network, reference = checked(models / "tiny"), read_folder(models / "tiny").reference()
+    assert reference is not None
+    moved = network.paint(reference.image, reference.style)
+    values = moved.reshape(-1)[: int(share * moved.size)]
+    values += np.where(values < 128, levels, -levels).astype(np.uint8)
+    if passes:
+        network.check(replace(reference, pastiche=moved))
+    else:
+        with pytest.raises(ModelFolderError, match="does not paint the reference"):
+            network.check(replace(reference, pastiche=moved))
+
+
+def test_numbers_that_are_not_finite_are_no_picture(network: Network) -> None:
+    image, style = noise(40, 50), network.folder.styles["warm"].vector[None].copy()
+    style[:, -6:] = np.nan
+    with pytest.raises(BadOutput, match="one value"):
+        network.paint(image, style)
+    tiled = Network(network.folder, ON_CPU, tile_pixels=140 * 140)
+    with pytest.raises(BadOutput, match="one value"):
+        tiled.paint(noise(150, 200), style)
+
+
+def test_of_a_batch_only_what_is_no_picture_is_told(network: Network) -> None:
+    images = noise(20, 30, 3)
+    styles = np.stack([network.folder.styles["warm"].vector] * 3)
+    styles[1, -6:] = np.nan
+    painted = network.paint(images, styles)
+    assert check_output(images, painted) == [True, False, True]
+
+
+def test_one_value_is_a_picture_only_of_one_value() -> None:
+    flat, other = np.full((1, 4, 4, 3), 7, np.uint8), noise(4, 4)
+    assert check_output(flat, flat) == [True]
+    assert check_output(other, other) == [True]
+    assert check_output(flat, other) == [True]
+    assert check_output(other, flat) == [False]
+
+
+def test_an_output_of_another_shape_is_no_picture(folder: Path) -> None:
+    change_graph(folder, "stylize", (folder / "freeze.onnx").read_bytes())
+    network = Network(read_folder(folder), ON_CPU, 1_000_000)
+    with pytest.raises(BadOutput, match=r"float32 \[1, \d+\], not a picture's uint8 \[1, 16"):
+        network.warm_up()
+
+
+def test_a_network_paints_the_same_after_it_is_rebuilt(network: Network) -> None:
+    image, style = noise(20, 30), network.folder.styles["warm"].vector[None]
+    before, sessions = network.paint(image, style), network._sessions
+    network.rebuild()
+    assert not set(map(id, network._sessions.values())) & set(map(id, sessions.values()))
+    assert np.array_equal(network.paint(image, style), before)
+
+
+def test_a_rebuild_from_files_that_have_changed_is_refused_and_the_network_paints_on(
+    folder: Path,
+) -> None:
+    network = Network(read_folder(folder), ON_CPU, 1_000_000)
+    (folder / "apply.onnx").write_bytes(b"something else")
+    with pytest.raises(ModelFolderError, match="sha256"):
+        network.rebuild()
+    network.warm_up()
+
+
+def test_without_memory_for_a_rebuild_nothing_is_painted_until_one_succeeds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(read_folder(folder), ON_CPU, 1_000_000)
+    image, style = noise(20, 30), network.folder.styles["warm"].vector[None]
+
+    def full(*_: object) -> None:
+        assert not network._sessions  # let go before new ones are made
+        raise OutOfMemory("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.engine.network.Session", full)
+        with pytest.raises(OutOfMemory, match="full"):
+            network.rebuild()
+    with pytest.raises(OutOfMemory):
+        network.paint(image, style)
+    network.rebuild()
+    assert network.paint(image, style).shape == image.shape

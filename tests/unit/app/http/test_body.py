@@ -1,0 +1,310 @@
+import asyncio
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from app.errors import (
+    BadOption,
+    BodyTooLarge,
+    MalformedBody,
+    MissingImage,
+    Overloaded,
+    PasticheError,
+    RequestTimeout,
+    UnsupportedEncoding,
+    UnsupportedImage,
+)
+from app.http import form
+from app.http.body import Bodies, Body
+from tests.tools import hostile
+
+IMAGE = bytes(range(256)) * 20
+Part = tuple[str, tuple[str | None, bytes]]  # of a form: its name, its file's name, its content
+
+
+def arriving(chunks: Iterable[bytes], seconds: float = 0, **headers: str) -> Request:
+    """A request whose body arrives in these chunks, with so many seconds before each."""
+    pairs = [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items() if v]
+    left = iter(chunks)
+
+    async def receive() -> Message:
+        await asyncio.sleep(seconds)
+        chunk = next(left, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+    return Request({"type": "http", "method": "POST", "headers": pairs}, receive)
+
+
+def read(chunks: Iterable[bytes], type: str, limit: int = 10_000, length: str = "") -> Body:
+    """What is made of a request that arrives in these chunks."""
+    request = arriving(chunks, content_type=type, content_length=length)
+
+    async def once() -> Body:
+        async with Bodies(limit, limit, 60).read(request) as body:
+            return body
+
+    return asyncio.run(once())
+
+
+def read_form(*parts: Part, limit: int = 20_000) -> Body:
+    request = httpx2.Request("POST", "http://test/", files=parts)
+    return read([request.read()], request.headers["Content-Type"], limit)
+
+
+def file(name: str = "image", content: bytes = IMAGE) -> Part:
+    return name, ("cat.jpg", content)
+
+
+def field(name: str, value: str = "") -> Part:
+    return name, (None, value.encode())
+
+
+def test_a_form_gives_the_file_and_the_fields() -> None:
+    body = read_form(field("style", "warm:1,cold:2"), file(), field("title", "Käse"))
+    assert body == Body(IMAGE, (("style", "warm:1,cold:2"), ("title", "Käse")))
+
+
+def test_a_field_given_twice_is_kept_twice() -> None:
+    body = read_form(file(), field("style", "a"), field("style", "b"))
+    assert body.fields == (("style", "a"), ("style", "b"))
+
+
+@pytest.mark.parametrize("type", ["image/jpeg", "image/x-anything", "IMAGE/PNG; a=b"])
+def test_a_raw_body_is_the_image(type: str) -> None:
+    assert read([IMAGE[:99], b"", IMAGE[99:]], type) == Body(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "says"),
+    [
+        ([], MissingImage, "no file field `image`"),
+        ([file("photo")], MissingImage, "no file field `image`"),
+        ([field("image", "cat.jpg")], MissingImage, "no file field `image`"),
+        ([file(content=b"")], MissingImage, "is empty"),
+        ([file(), file()], BadOption, "image: given more than once"),
+        ([file(), field("image", "cat.jpg")], BadOption, "image: given more than once"),
+        ([file(), file("mask")], BadOption, "mask: no such file field; there is `image`"),
+        ([file(), file("m" * 99)], BadOption, r"^m{32}: no such file field"),
+        ([file(), file(), file()], MalformedBody, "too many files; it may have one"),
+    ],
+)
+def test_a_form_must_have_one_image_and_no_other_file(
+    parts: list[Part], error: type[PasticheError], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        read_form(*parts, field("style", "warm"))
+
+
+def test_an_empty_raw_body_is_a_missing_image() -> None:
+    with pytest.raises(MissingImage, match="empty"):
+        read([], "image/png")
+
+
+@pytest.mark.parametrize(
+    "type",
+    [
+        "",
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/mixed; boundary=x",
+        "text/plain" * 999,
+    ],
+)
+def test_a_body_of_another_type_is_refused_with_what_is_taken(type: str) -> None:
+    with pytest.raises(UnsupportedImage, match=r"multipart/form-data.*image/\*") as caught:
+        read([IMAGE], type)
+    assert len(str(caught.value)) < 250
+
+
+def endless(taken: list[int]) -> Iterator[bytes]:
+    while True:
+        taken.append(1000)
+        yield bytes(1000)
+
+
+def test_a_body_that_states_too_great_a_length_is_not_even_read() -> None:
+    taken: list[int] = []
+    with pytest.raises(BodyTooLarge, match="10,000 bytes"):
+        read(endless(taken), "image/png", length="10001")
+    assert not taken
+
+
+@pytest.mark.parametrize("type", ["image/png", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize("length", ["", "5", "-1"])
+def test_a_body_without_an_honest_length_is_read_no_further_than_the_limit(
+    type: str, length: str
+) -> None:
+    taken: list[int] = []
+    with pytest.raises(BodyTooLarge):
+        read(endless(taken), type, length=length)
+    assert sum(taken) == 11_000
+
+
+def test_a_body_as_large_as_the_limit_is_taken() -> None:
+    assert read([IMAGE], "image/png", len(IMAGE), str(len(IMAGE))).image == IMAGE
+    with pytest.raises(BodyTooLarge):
+        read([IMAGE], "image/png", len(IMAGE) - 1)
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc\r\n'
+FIELD = b'--x\r\nContent-Disposition: form-data; name="strength"\r\n\r\n0.5\r\n'
+
+
+@pytest.mark.parametrize("content", [b"", PART[:70], PART, PART + FIELD[:-8], PART + FIELD])
+def test_a_form_that_ends_too_early_is_refused_not_taken_in_part(content: bytes) -> None:
+    with pytest.raises(MalformedBody, match="ends too early"):
+        read([content], "multipart/form-data; boundary=x")
+
+
+@pytest.mark.parametrize("end", [b"--x--", b"--x--\r\n", b"--x--\r\nan epilogue"])
+def test_a_form_may_end_as_forms_do(end: bytes) -> None:
+    body = read([PART + FIELD + end], "multipart/form-data; boundary=x")
+    assert body == Body(b"abc", (("strength", "0.5"),))
+
+
+async def cost(form: hostile.Form) -> tuple[float, float]:
+    """Seconds of CPU time that a form takes from the event loop, and in all."""
+    content_type, content = form
+    request = arriving([content], content_type=content_type)
+    loop, total = time.thread_time(), time.process_time()
+    with contextlib.suppress(PasticheError):
+        async with Bodies(10**8, 10**8, 60).read(request):
+            pass
+    return time.thread_time() - loop, time.process_time() - total
+
+
+@pytest.mark.parametrize("size", [2**15, 2**22])
+@pytest.mark.parametrize("name", hostile.FORMS)
+def test_a_hostile_form_takes_little_time_and_less_from_the_event_loop(
+    name: str, size: int
+) -> None:
+    costs = [asyncio.run(cost(hostile.FORMS[name](size))) for _ in range(2)]
+    assert min(loop for loop, _ in costs) < 0.1
+    assert min(total for _, total in costs) < 0.5
+
+
+def test_large_forms_are_parsed_off_the_event_loop_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running: list[str] = []
+    most = 0
+
+    def parse(content: bytearray, boundary: bytes) -> list[form.Part]:
+        nonlocal most
+        assert threading.current_thread() is not threading.main_thread()
+        running.append(threading.current_thread().name)
+        most = max(most, len(running))
+        time.sleep(0.05)
+        running.pop()
+        return form.parse_form(content, boundary)
+
+    monkeypatch.setattr("app.http.body.parse_form", parse)
+
+    async def all_at_once() -> list[bytes]:
+        bodies = Bodies(10**7, 10**7, 60)
+
+        async def one() -> bytes:
+            content_type, content = hostile.form(hostile.FILE + IMAGE * 20)
+            async with bodies.read(arriving([content], content_type=content_type)) as body:
+                return body.image
+
+        return await asyncio.gather(*(one() for _ in range(4)))
+
+    assert asyncio.run(all_at_once()) == [IMAGE * 20] * 4
+    assert most == 1
+
+
+def test_a_large_image_in_a_form_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/there/is/no/such/folder")
+    image = IMAGE * 500  # more than the parser keeps in memory unless told to
+    assert read_form(file(content=image), limit=3_000_000).image == image
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "identity, br", "x" * 999])
+def test_an_encoded_body_is_refused_unread(encoding: str) -> None:
+    taken: list[int] = []
+    request = arriving(endless(taken), content_type="image/png", content_encoding=encoding)
+    with pytest.raises(UnsupportedEncoding, match="without Content-Encoding") as caught:
+        asyncio.run(Bodies(9999, 9999, 60).read(request).__aenter__())
+    assert not taken
+    assert len(str(caught.value)) < 200
+    assert caught.value.headers == {"Accept-Encoding": "identity"}
+
+
+def test_the_identity_is_no_encoding() -> None:
+    async def once() -> Body:
+        request = arriving([IMAGE], content_type="image/png", content_encoding="Identity")
+        async with Bodies(9999, 9999, 60).read(request) as body:
+            return body
+
+    assert asyncio.run(once()).image == IMAGE
+
+
+def test_a_body_that_comes_too_slowly_is_given_up_and_counts_no_longer() -> None:
+    async def both() -> Body:
+        bodies = Bodies(10_000, 10_000, 0.5)
+        with pytest.raises(RequestTimeout, match=r"within 0\.5 s") as caught:
+            await bodies.read(arriving(endless([]), 0.1, content_type="image/a")).__aenter__()
+        assert caught.value.headers == {"Connection": "close"}
+        async with bodies.read(arriving([bytes(10_000)], content_type="image/a")) as body:
+            return body
+
+    assert len(asyncio.run(both()).image) == 10_000
+
+
+def test_bodies_are_held_only_as_many_as_there_is_memory_for() -> None:
+    async def visit() -> None:
+        bodies = Bodies(1000, 1500, 60)
+
+        def body(size: int) -> contextlib.AbstractAsyncContextManager[Body]:
+            return bodies.read(arriving([bytes(size)], content_type="image/a"))
+
+        async with body(1000):
+            async with body(500):
+                with pytest.raises(Overloaded, match="too many bodies") as caught:
+                    await body(1).__aenter__()
+                assert caught.value.retry_after >= 1
+            taken: list[int] = []
+            announced = arriving(endless(taken), content_type="image/a", content_length="501")
+            with pytest.raises(Overloaded):
+                await bodies.read(announced).__aenter__()
+            assert not taken
+            for _ in range(3):  # what was refused half-way does not count
+                with pytest.raises(Overloaded):
+                    await body(501).__aenter__()
+            async with body(500):
+                pass
+        async with body(1000):
+            pass
+
+    asyncio.run(visit())
+
+
+def test_one_body_is_taken_whatever_the_memory() -> None:
+    async def once() -> Body:
+        async with Bodies(1000, 10, 60).read(
+            arriving([bytes(999)], content_type="image/a")
+        ) as body:
+            return body
+
+    assert len(asyncio.run(once()).image) == 999
+
+
+def test_what_is_announced_and_does_not_come_takes_no_room() -> None:
+    async def visit() -> None:
+        bodies = Bodies(1000, 1000, 60)
+        never = arriving(endless([]), 60, content_type="image/a", content_length="1000")
+        waiting = asyncio.create_task(bodies.read(never).__aenter__())
+        await asyncio.sleep(0.1)
+        async with bodies.read(arriving([bytes(1000)], content_type="image/a")) as body:
+            assert len(body.image) == 1000
+        waiting.cancel()
+
+    asyncio.run(visit())

@@ -1,0 +1,370 @@
+import io
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.pixels.images import encode, from_pillow
+from app.settings import Settings, read_settings
+from tests.tools.hostile_connections import pipelined, small_chunks, two_lengths
+from tests.tools.serving import served
+
+SECONDS = 0.5  # that the servers here have patience
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with served(
+        read_settings(
+            models=tmp_path_factory.mktemp("none"),
+            device="cpu",
+            header_seconds=SECONDS,
+            body_seconds=SECONDS,
+            answer_seconds=SECONDS,
+        )
+    ) as port:
+        yield port
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def rest(connection: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    received = b""
+    with suppress(ConnectionResetError):  # closed, too, while we still sent
+        while piece := connection.recv(65536):
+            received += piece
+    return received
+
+
+def problem(answer: bytes) -> tuple[int, str]:
+    """Status and code of the last answer in these bytes, which must be a problem document."""
+    head, _, body = answer[answer.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert b"content-type: application/problem+json" in lines
+    assert b"connection: close" in lines
+    document = json.loads(body)
+    assert f"x-request-id: {document['request_id']}".encode() in lines
+    assert int(head.split()[1]) == document["status"]
+    return document["status"], document["code"]
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
+ALIVE = b'{"status":"alive"}'
+
+
+def assert_alive(connection: socket.socket) -> None:
+    """Ask on a connection that is to stay open; head and body may come in several pieces."""
+    connection.sendall(GET + b"\r\n")
+    answer = b""
+    while not answer.endswith(ALIVE):
+        piece = connection.recv(65536)
+        assert piece, answer
+        answer += piece
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def drip(connection: socket.socket, piece: bytes) -> None:
+    """Send one piece after another, as slowly as keeps a server in hope, until it has closed."""
+    try:
+        while True:
+            connection.send(piece)
+            time.sleep(SECONDS / 10)
+    except OSError:
+        pass
+
+
+@contextmanager
+def dripping(port: int, start: bytes, piece: bytes) -> Iterator[socket.socket]:
+    with closing(connect(port)) as connection:
+        connection.sendall(start)
+        thread = threading.Thread(target=drip, args=(connection, piece))
+        thread.start()
+        yield connection
+        with suppress(OSError):  # the server has closed it, mostly
+            connection.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_header_that_comes_too_slowly_is_answered_and_the_connection_closed(port: int) -> None:
+    with dripping(port, GET, b"X-A: b\r\n") as connection:
+        assert problem(rest(connection)) == (408, "request_timeout")
+
+
+def test_a_later_header_on_a_connection_has_no_longer(port: int) -> None:
+    with dripping(port, GET + b"\r\n" + GET, b"X-A: b\r\n") as connection:
+        answers = rest(connection)
+    assert answers.startswith(b"HTTP/1.1 200")
+    assert problem(answers) == (408, "request_timeout")
+
+
+def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(port: int) -> None:
+    with closing(connect(port)) as connection:
+        assert rest(connection) == b""
+
+
+def test_a_connection_that_rests_between_requests_is_kept(port: int) -> None:
+    with closing(connect(port)) as connection:
+        for _ in range(2):
+            assert_alive(connection)
+            time.sleep(2 * SECONDS)
+
+
+POST = b"POST /stylize?style=a HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
+
+
+@pytest.mark.parametrize(
+    ("framing", "piece"),
+    [
+        (b"Content-Length: 9999\r\n\r\n", b"x"),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+def test_a_body_that_comes_too_slowly_is_answered_and_the_connection_closed(
+    port: int, framing: bytes, piece: bytes
+) -> None:
+    with dripping(port, POST + framing, piece) as connection:
+        assert problem(rest(connection)) == (408, "request_timeout")
+
+
+def test_the_rest_of_a_body_that_was_refused_is_not_waited_for_without_end(port: int) -> None:
+    unasked = b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with dripping(port, POST + unasked, b"1\r\nx\r\n") as connection:
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 415")
+    assert b"unsupported_encoding" in answer
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
+        b"GET\r\n\r\n",
+        GET + b"Content-Length: x\r\n\r\n",
+        GET + b"X-Long: " + b"x" * 100_000,
+        POST + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
+        GET + b"\r\n" + b"\0\0\0\r\n\r\n",
+    ],
+)
+def test_bytes_that_are_not_http_are_answered_with_a_problem(port: int, bytes_: bytes) -> None:
+    with closing(connect(port)) as connection:
+        connection.sendall(bytes_)
+        assert problem(rest(connection)) == (400, "bad_request")
+
+
+def flood(connection: socket.socket) -> None:
+    """Ask and ask and take no answer, until the connection breaks."""
+    many = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+    for _ in range(1000):
+        connection.sendall(many)
+        time.sleep(SECONDS / 10)
+
+
+def test_a_caller_that_does_not_take_its_answer_is_left(port: int) -> None:
+    with closing(connect(port)) as connection, pytest.raises(ConnectionError):
+        flood(connection)
+
+
+def test_a_request_above_the_limit_is_told_when_to_come_back_and_a_probe_is_answered(
+    settings: Settings,
+) -> None:
+    few = settings.model_copy(update={"connections": 2})
+    with served(few) as port, ExitStack() as stack:
+        busy = [stack.enter_context(closing(connect(port))) for _ in range(2)]
+        for connection in busy:
+            connection.sendall(POST + b"Content-Length: 99\r\nExpect: 100-continue\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it has become a request
+        for path in (b"/healthz", b"/readyz"):
+            with closing(connect(port)) as probe:
+                probe.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+                answer = rest(probe).lower()
+                assert answer.startswith((b"http/1.1 200", b"http/1.1 503"))
+                assert b"overloaded" not in answer
+                assert b"\r\nconnection: close\r\n" in answer
+        with closing(connect(port)) as other:
+            other.sendall(b"GET /styles HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = rest(other)
+        assert problem(answer) == (503, "overloaded")
+        assert b"retry-after: 1" in answer.lower()
+
+
+def test_the_connection_that_is_idle_for_longest_gives_way_to_a_new_one(settings: Settings) -> None:
+    few = settings.model_copy(update={"connections": 3})
+    with served(few) as port, ExitStack() as stack:
+        idle = [stack.enter_context(closing(connect(port))) for _ in range(3)]
+        for connection in idle:
+            assert_alive(connection)
+        assert_alive(idle[0])  # not the longest any more
+        for _ in range(2):
+            assert_alive(stack.enter_context(closing(connect(port))))
+        assert [rest(connection) for connection in idle[1:]] == [b"", b""]
+        assert_alive(idle[0])
+
+
+def test_hundreds_of_idle_connections_keep_nobody_from_being_served(settings: Settings) -> None:
+    few = settings.model_copy(update={"connections": 100})
+    with served(few) as port, ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(closing(connect(port)))
+        for _ in range(3):
+            with closing(connect(port)) as other:
+                assert_alive(other)
+
+
+def test_a_client_that_only_stops_sending_gets_its_answer(port: int) -> None:
+    with closing(connect(port)) as connection:
+        connection.sendall(POST + b"Content-Length: 1\r\n\r\nx" + GET + b"\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answers = rest(connection)
+    assert b'"code":"not_ready"' in answers
+    assert answers.endswith(ALIVE)
+
+
+def test_a_body_that_ends_before_its_length_is_answered(port: int) -> None:
+    with closing(connect(port)) as connection:
+        connection.sendall(POST + b"Content-Length: 9\r\n\r\nx")
+        connection.shutdown(socket.SHUT_WR)
+        assert problem(rest(connection)) == (400, "malformed_body")
+
+
+def test_chunks_of_one_byte_are_refused(port: int) -> None:
+    began = time.process_time()
+    with closing(connect(port)) as connection:
+        connection.sendall(small_chunks(2**20))
+        answer = rest(connection)
+    assert problem(answer) == (400, "bad_request")
+    assert b"too many small chunks" in answer
+    assert time.process_time() - began < 0.5  # of server and client, in this one process
+
+
+def test_chunks_of_one_byte_close_the_connection_when_the_answer_was_sent_before(port: int) -> None:
+    head, _, chunks = small_chunks(2**20).partition(b"\r\n\r\n")
+    with closing(connect(port)) as connection:
+        connection.sendall(head + b"\r\nContent-Encoding: gzip\r\n\r\n")
+        answer = connection.recv(65536)
+        began = time.process_time()
+        with suppress(ConnectionError):
+            connection.sendall(chunks)
+        answer += rest(connection)
+    assert answer.startswith(b"HTTP/1.1 415")
+    assert time.process_time() - began < 0.5
+
+
+def test_two_lengths_in_one_request_close_the_connection(port: int) -> None:
+    with closing(connect(port)) as connection:
+        connection.sendall(two_lengths())
+        answer = rest(connection)
+    assert problem(answer) == (400, "bad_request")
+    assert answer.count(b"HTTP/1.1 ") == 1  # what follows is not taken for a request
+
+
+def test_pipelined_requests_are_answered_in_turn_with_those_of_others(port: int) -> None:
+    many = 500
+    with closing(connect(port)) as connection, closing(connect(port)) as other:
+        connection.sendall(pipelined(many))
+        before = len(connection.recv(1))
+        assert_alive(other)
+        answers = connection.recv(1 + before, socket.MSG_PEEK)
+        assert answers
+        assert rest(connection).count(ALIVE) == many
+
+
+def noise(settings: Settings) -> bytes:
+    """A request for a picture whose answer has several megabytes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
+    content = encode(from_pillow(Image.fromarray(pixels)), "jpeg", 50)
+    head = b"POST /stylize?style=warm&strength=0&format=png&size=16 HTTP/1.1\r\nHost: a\r\n"
+    kind = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(content)
+    return head + kind + content
+
+
+def metric(port: int, name: str) -> float:
+    with closing(connect(port)) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        text = rest(connection).decode()
+    return next(float(x.split()[1]) for x in text.splitlines() if x.startswith(f"{name} "))
+
+
+def wait_until(port: int, name: str, most: float, least: float = 0) -> None:
+    for _ in range(3000):
+        if least <= metric(port, name) <= most:
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"{name} is {metric(port, name)}")
+
+
+def narrow(port: int) -> socket.socket:
+    """A connection whose kernel keeps little of an answer that is not read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(60)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
+def test_answers_that_nobody_reads_are_counted_bounded_and_let_go(settings: Settings) -> None:
+    impatient = settings.model_copy(update={"answers_bytes": 2**20, "answer_seconds": 4.0})
+    request = noise(settings)
+    with served(impatient) as port, closing(narrow(port)) as idle:
+        wait_ready(port)
+        idle.sendall(request)
+        wait_until(port, "pastiche_answer_bytes", math.inf, 2**20)
+        with closing(connect(port)) as other:
+            other.sendall(request.replace(b"Host: a", b"Host: a\r\nConnection: close", 1))
+            answer = rest(other)
+        assert problem(answer) == (503, "overloaded")
+        assert b"retry-after" in answer.lower()
+        wait_until(port, "pastiche_answer_bytes", 0)
+        head, _, content = rest(idle).partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+        assert len(content) < length  # aborted
+
+
+def test_a_large_answer_arrives_whole_and_is_counted_no_more(settings: Settings) -> None:
+    request = noise(settings)
+    with served(settings) as port, closing(narrow(port)) as slow:
+        wait_ready(port)
+        slow.sendall(request.replace(b"Host: a", b"Host: a\r\nConnection: close", 1))
+        head, _, content = rest(slow).partition(b"\r\n\r\n")
+        assert f"content-length: {len(content)}".encode() in head.lower()
+        assert len(content) > 2**20
+        assert Image.open(io.BytesIO(content)).size == (1200, 1200)
+        wait_until(port, "pastiche_answer_bytes", 0)
+
+
+def wait_ready(port: int) -> None:
+    for _ in range(1000):
+        with closing(connect(port)) as connection:
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            if b'"ready"' in rest(connection):
+                return
+        time.sleep(0.02)
+    raise TimeoutError("the server did not become ready")
+
+
+def test_hundreds_of_slow_connections_take_nobodys_turn(tmp_path: Path) -> None:
+    patient = read_settings(models=tmp_path, device="cpu", header_seconds=300, body_seconds=300)
+    with served(patient) as port, ExitStack() as stack:
+        slow = [stack.enter_context(closing(connect(port))) for _ in range(500)]
+        starts = GET, POST + b"Content-Length: 33554432\r\n\r\n"
+        for number, connection in enumerate(slow):
+            connection.sendall(starts[number % 2])
+        for _ in range(3):
+            for connection in slow:
+                connection.send(b"x")
+            with closing(connect(port)) as other:
+                other.sendall(POST + b"Connection: close\r\nContent-Length: 1\r\n\r\nx")
+                assert b'"code":"not_ready"' in rest(other)  # read whole, and nothing to paint with
+            with closing(connect(port)) as other:
+                other.sendall(GET + b"Connection: close\r\n\r\n")
+                assert rest(other).startswith(b"HTTP/1.1 200")

@@ -1,0 +1,330 @@
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from app.http.server import create_app
+from app.pixels.images import encode, from_pillow
+from app.settings import Settings, read_settings
+from tests.conftest import STYLES, make_folder, wait_until_ready
+
+Headers = dict[str, str]
+
+
+def opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def pixels(content: bytes) -> np.ndarray:
+    return np.asarray(opened(content)).astype(int)
+
+
+def post(client: TestClient, jpeg: bytes, **options: str) -> bytes:
+    answer = client.post("/stylize", files={"image": jpeg}, data={"style": "warm", **options})
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def test_a_form_and_a_raw_body_give_the_same_picture(client: TestClient, jpeg: bytes) -> None:
+    form = client.post("/stylize", files={"image": jpeg}, data={"style": "warm"})
+    raw = client.post("/stylize?style=warm", content=jpeg, headers={"Content-Type": "image/jpeg"})
+    assert form.status_code == raw.status_code == 200
+    assert form.content == raw.content
+    assert opened(form.content).size == opened(jpeg).size
+
+
+def test_the_answer_tells_style_device_time_and_tag(client: TestClient, jpeg: bytes) -> None:
+    answer = client.post("/stylize?style=warm:1,cold:1", files={"image": jpeg})
+    headers = answer.headers
+    assert headers["X-Style"] == "warm:0.5,cold:0.5"
+    assert headers["X-Device"] == "cpu;provider=CPUExecutionProvider;precision=float32"
+    assert re.fullmatch(r"[0-9a-f]{32}", headers["X-Request-ID"])
+    stages = re.findall(r"(\w+);dur=\d+\.\d", headers["Server-Timing"])
+    assert stages == ["decode", "queue", "inference", "encode"]
+    assert headers["ETag"] == f'"{hashlib.sha256(answer.content).hexdigest()[:32]}"'
+
+
+def test_styles_paint_differently_and_a_blend_lies_between(client: TestClient, jpeg: bytes) -> None:
+    painted = {s: pixels(post(client, jpeg, style=s, format="png")) for s in STYLES}
+    blend = pixels(post(client, jpeg, style="warm:0.5,cold:0.5", format="png"))
+    apart = np.abs(painted["warm"] - painted["cold"]).mean()
+    assert apart > 2
+    assert np.abs(blend - painted["warm"]).mean() > 0.5
+    assert np.abs(blend - painted["cold"]).mean() > 0.5
+
+
+def test_strength_zero_is_the_photograph(client: TestClient, jpeg: bytes) -> None:
+    assert np.array_equal(pixels(post(client, jpeg, strength="0", format="png")), pixels(jpeg))
+
+
+def test_size_changes_the_strokes_not_the_answers_size(client: TestClient, jpeg: bytes) -> None:
+    small = opened(post(client, jpeg, size="40", format="png"))
+    assert small.size == opened(jpeg).size
+    assert (
+        np.abs(np.asarray(small).astype(int) - pixels(post(client, jpeg, format="png"))).mean() > 1
+    )
+
+
+def test_preserve_colors_keeps_the_photographs_colours(client: TestClient, jpeg: bytes) -> None:
+    kept = opened(post(client, jpeg, preserve_colors="true", format="png")).convert("YCbCr")
+    photo = opened(jpeg).convert("YCbCr")
+    difference = np.abs(np.asarray(kept).astype(int) - np.asarray(photo).astype(int))
+    assert np.median(difference[..., 1:]) <= 2 < np.median(difference[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "expected"),
+    [
+        ("", "*/*", "image/jpeg"),
+        ("", "image/webp,image/png;q=0.5", "image/webp"),
+        ("&format=png", "image/webp", "image/png"),
+    ],
+)
+def test_the_format_is_the_option_then_accept_then_the_inputs(
+    client: TestClient, jpeg: bytes, query: str, accept: str, expected: str
+) -> None:
+    answer = client.post(
+        f"/stylize?style=warm{query}", files={"image": jpeg}, headers={"Accept": accept}
+    )
+    assert answer.headers["Content-Type"] == expected
+    assert (opened(answer.content).format or "").lower() == expected.removeprefix("image/")
+
+
+def test_repeated_lines_of_a_header_are_one_list(client: TestClient, jpeg: bytes) -> None:
+    accept = [("Accept", "image/png;q=0.5"), ("Accept", "image/webp")]
+    answer = client.post("/stylize?style=warm", files={"image": jpeg}, headers=accept)
+    assert answer.headers["Content-Type"] == "image/webp"
+    tags = [("If-None-Match", '"x"'), ("If-None-Match", client.get("/styles").headers["ETag"])]
+    assert client.get("/styles", headers=tags).status_code == 304
+
+
+def test_a_form_that_a_browser_sends_with_fields_left_blank_is_painted(
+    client: TestClient, jpeg: bytes
+) -> None:
+    blank = {"strength": "", "size": "", "format": "", "quality": "", "preserve_colors": ""}
+    assert post(client, jpeg, **blank) == post(client, jpeg)
+
+
+def test_alpha_is_kept_and_what_it_hides_is_not_exposed(client: TestClient) -> None:
+    rgba = np.full((32, 40, 4), 200, np.uint8)
+    rgba[:, :20] = (255, 0, 0, 0)  # hidden red
+    content = encode(from_pillow(Image.fromarray(rgba)), "png")
+    answer = client.post("/stylize?style=warm", files={"image": content})
+    out = np.asarray(opened(answer.content))
+    assert np.array_equal(out[..., 3], rgba[..., 3])
+    assert not out[:, :20, :3].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code", "says"),
+    [
+        ({"style": "nope"}, 404, "unknown_style", "warm"),
+        ({}, 422, "bad_option", "style"),
+        ({"style": "warm", "strength": "2"}, 422, "bad_option", "less than or equal to 1"),
+        ({"style": "warm", "size": "3"}, 422, "bad_option", "greater than or equal to 16"),
+        ({"style": "warm", "size": "16384"}, 422, "bad_option", "pixels are allowed"),
+        ({"style": "warm", "format": "gif"}, 422, "bad_option", "jpeg"),
+        ({"style": "warm", "colour": "red"}, 422, "bad_option", "preserve_colors"),
+        ({"style": "warm:-3"}, 422, "bad_option", "weights are numbers from 0"),
+    ],
+)
+def test_a_bad_option_is_named_with_what_is_allowed(
+    client: TestClient, jpeg: bytes, options: Headers, status: int, code: str, says: str
+) -> None:
+    answer = client.post("/stylize", files={"image": jpeg}, data=options)
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert says in problem["detail"]
+    assert problem["type"] == f"urn:pastiche:{code}"
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"no image at all", 415, "unsupported_image"),
+        (b"GIF89a" + bytes(100), 415, "unsupported_image"),
+        (b"", 422, "missing_image"),
+    ],
+)
+def test_what_is_no_image_is_refused(
+    client: TestClient, content: bytes, status: int, code: str
+) -> None:
+    answer = client.post("/stylize?style=warm", files={"image": ("a.jpg", content, "image/jpeg")})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_truncated_image_is_broken_and_nothing_internal_leaks(
+    client: TestClient, jpeg: bytes
+) -> None:
+    answer = client.post("/stylize?style=warm", files={"image": jpeg[: len(jpeg) // 2]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "broken_image")
+    assert not re.search(r"Traceback|/app/|site-packages|0x", answer.text)
+
+
+def test_an_image_that_is_too_large_or_too_small_is_told_the_bounds(
+    models: Path, jpeg: bytes
+) -> None:
+    settings = read_settings(models=models, device="cpu", max_pixels=5000)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        answer = client.post("/stylize?style=warm", files={"image": jpeg})
+        assert (answer.status_code, answer.json()["code"]) == (413, "image_too_large")
+        assert "5,000" in answer.json()["detail"]
+        tiny = encode(from_pillow(Image.new("RGB", (15, 40))), "png")
+        answer = client.post("/stylize?style=warm", files={"image": tiny})
+        assert (answer.status_code, answer.json()["code"]) == (422, "image_too_small")
+
+
+def test_a_body_that_is_too_large_is_refused(models: Path) -> None:
+    settings = read_settings(models=models, device="cpu", max_body_bytes=2000)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        answer = client.post("/stylize?style=warm", files={"image": bytes(3000)})
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_the_listing_tells_every_style_and_is_not_sent_twice(client: TestClient) -> None:
+    answer = client.get("/styles")
+    assert [item["id"] for item in answer.json()["styles"]] == sorted(STYLES)
+    assert set(answer.json()["styles"][0]) == {
+        "id", "title", "artist", "year", "license", "network", "preview",
+    }  # fmt: skip
+    again = client.get("/styles", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_one_style_and_its_preview_can_be_fetched(client: TestClient) -> None:
+    item = client.get("/styles/warm").json()
+    assert (item["title"], item["network"]) == ("Warm", "tiny")
+    preview = client.get(item["preview"])
+    assert preview.headers["Content-Type"] == "image/jpeg"
+    assert opened(preview.content).size == (60, 40)
+    assert client.get("/styles/nope").status_code == 404
+    assert client.get("/styles/nope/preview").json()["code"] == "unknown_style"
+
+
+def test_a_preview_is_not_found_when_the_models_folder_has_become_a_file(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    make_folder(models / "tiny")
+    settings = read_settings(models=models, device="cpu", reload_seconds=0)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        models.rename(tmp_path / "gone")
+        models.write_text("no folder")
+        answer = client.get("/styles/warm/preview")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_path_with_a_slash_too_many_is_not_found(client: TestClient) -> None:
+    answer = client.get("/styles/", headers={"Host": "evil.example"}, follow_redirects=False)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_health_and_readiness_tell_what_really_runs(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {
+        "status": "ready",
+        "device": "cpu",
+        "provider": "CPUExecutionProvider",
+        "precision": "float32",
+        "networks": ["tiny"],
+        "styles": 3,
+        "reason": None,
+    }
+
+
+def test_without_a_network_the_server_lives_but_is_not_ready(tmp_path: Path, jpeg: bytes) -> None:
+    with TestClient(create_app(read_settings(models=tmp_path, device="cpu"))) as client:
+        wait_until_ready(client)
+        assert client.get("/healthz").status_code == 200
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+        answer = client.post("/stylize?style=warm", files={"image": jpeg})
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert answer.headers["Retry-After"].isdecimal()
+
+
+def test_a_full_queue_answers_503_with_a_time_to_come_back(settings: Settings, jpeg: bytes) -> None:
+    app = create_app(settings.model_copy(update={"queue_pixels": 256}))
+    with TestClient(app) as client:
+        wait_until_ready(client)
+        with app.state.service.scheduler.admit(256):
+            answer = client.post("/stylize?style=warm", files={"image": jpeg})
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert answer.headers["Retry-After"].isdecimal()
+        assert client.post("/stylize?style=warm", files={"image": jpeg}).status_code == 200
+
+
+def test_metrics_count_known_routes_only(client: TestClient, jpeg: bytes) -> None:
+    post(client, jpeg)
+    for path in ("/a", "/b", "/styles/x1"):
+        client.get(path)
+    text = client.get("/metrics").text
+    assert 'pastiche_requests_total{route="/stylize",status="200",style="warm"} 1.0' in text
+    assert 'pastiche_requests_total{route="_other",status="404",style=""} 2.0' in text
+    assert '{route="/styles/{style_id}",status="404",style=""} 1.0' in text
+    assert 'pastiche_styles_total{style="warm"} 1.0' in text
+    assert "x1" not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nothing", 404, "not_found"), ("PUT", "/styles", 405, "method_not_allowed")],
+)
+def test_what_is_not_there_is_a_problem_too(
+    client: TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_sane_request_id_is_kept_and_another_is_replaced(client: TestClient) -> None:
+    assert (
+        client.get("/healthz", headers={"X-Request-ID": "a-1.B"}).headers["X-Request-ID"] == "a-1.B"
+    )
+    bad = client.get("/healthz", headers={"X-Request-ID": "a b" * 40}).headers["X-Request-ID"]
+    assert re.fullmatch(r"[0-9a-f]{32}", bad)
+
+
+def test_an_unforeseen_error_is_a_problem_without_its_traceback(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("app.engine.service.read_header", fail)
+    answer = client.post("/stylize?style=warm", files={"image": jpeg})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+
+
+def test_the_openapi_document_tells_body_options_and_problems(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    operation = document["paths"]["/stylize"]["post"]
+    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"image", "style", "strength", "size"} <= set(form["properties"])
+    assert {p["name"] for p in operation["parameters"]} >= {"style", "format", "quality"}
+    assert "application/problem+json" in operation["responses"]["503"]["content"]
+    assert client.get("/", follow_redirects=False).headers["Location"] == "/docs"
+
+
+def test_no_route_goes_through_the_threads_of_the_framework(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(work: object, *arguments: object, **more: object) -> None:
+        raise AssertionError(f"{work} was sent to a thread")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
+    assert opened(post(client, jpeg)).size == opened(jpeg).size
+    for path in ("styles", "styles/warm", "styles/warm/preview", "healthz", "readyz", "metrics"):
+        assert client.get(f"/{path}").status_code == 200

@@ -1,0 +1,623 @@
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from app.errors import (
+    AnimatedImage,
+    BadOption,
+    BrokenImage,
+    ImageTooLarge,
+    ImageTooSmall,
+    PasticheError,
+    UnsupportedImage,
+)
+from app.pixels.container import MAX_PROFILE
+from app.pixels.images import (
+    FORMATS,
+    Format,
+    Picture,
+    Pixels,
+    check_format,
+    decode,
+    encode,
+    from_pillow,
+    read_header,
+    read_pixels,
+    resize,
+    to_pillow,
+)
+
+MANY = 1_000_000  # pixels; more than any picture here has
+Y, X = np.mgrid[:32, :48]
+SHADES = np.dstack([5 * X, 7 * Y, 128 + 99 * np.sin(X * Y / 99)]).astype(np.uint8)  # 48 x 32
+
+
+def saved(image: Image.Image, format: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def halves(mode: str, left: object, right: object) -> Image.Image:
+    """Two colours side by side, 32 x 16."""
+    image = Image.new(mode, (32, 16), left)  # type: ignore[arg-type]
+    image.paste(right, (16, 0, 32, 16))  # type: ignore[arg-type]
+    return image
+
+
+def difference(one: Pixels, other: Pixels) -> float:
+    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and brings no pixel."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(name, content)
+        for name, content in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b""))
+    )
+
+
+# ICC profiles, from ICC.1:2001-04: a header, a table of tags, the tags.
+
+
+def s15f16(*numbers: float) -> bytes:
+    return struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
+
+
+def profile(device: bytes, space: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    header = struct.pack(">I4xI", 128 + len(table) + len(body), 0x02400000)
+    header += device + space + pcs + bytes(12) + b"acsp" + bytes(28)
+    header += s15f16(0.9642, 1.0, 0.8249)  # D50, the illuminant of every profile
+    return header.ljust(128, b"\0") + table + body
+
+
+def xyz(*numbers: float) -> bytes:
+    return b"XYZ \0\0\0\0" + s15f16(*numbers)
+
+
+def gamma(exponent: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(exponent * 256))
+
+
+SRGB_RED, SRGB_GREEN, SRGB_BLUE = (
+    (0.4360, 0.2225, 0.0139),
+    (0.3851, 0.7169, 0.0971),
+    (0.1431, 0.0606, 0.7139),
+)  # as seen under D50
+
+
+def rgb_profile(
+    exponent: float,
+    red: tuple[float, ...] = SRGB_RED,
+    green: tuple[float, ...] = SRGB_GREEN,
+) -> bytes:
+    curve = gamma(exponent)
+    columns = {b"rXYZ": xyz(*red), b"gXYZ": xyz(*green), b"bXYZ": xyz(*SRGB_BLUE)}
+    return profile(
+        b"mntr", b"RGB ", b"XYZ ", {**columns, b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    )
+
+
+LINEAR = rgb_profile(1.0)
+SWAPPED = rgb_profile(2.2, red=SRGB_GREEN, green=SRGB_RED)
+LINEAR_GREY = profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": gamma(1.0)})
+
+
+IDENTITY = s15f16(1, 0, 0, 0, 1, 0, 0, 0, 1)
+
+
+def red_for_cyan() -> bytes:
+    """A CMYK profile of two inks: what is called cyan prints red, and black prints black."""
+    ramp = bytes(range(256))
+    white, red, black = b"\xff\x80\x80", bytes((138, 208, 195)), b"\0\x80\x80"  # L, a, b
+    lookup = (white + black) * 4 + (red + black) * 4  # black varies fastest, cyan slowest
+    table = b"mft1\0\0\0\0\x04\x03\x02\0" + IDENTITY + ramp * 4 + lookup + ramp * 3
+    return profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": table})
+
+
+def grey_by_table() -> bytes:
+    """An RGB profile of a lookup table that shows green alone, as grey."""
+    ramp = bytes(range(256))
+    black, white = b"\0\x80\x80", b"\xff\x80\x80"  # L, a, b
+    lookup = (black * 2 + white * 2) * 2  # blue varies fastest, red slowest
+    table = b"mft1\0\0\0\0\x03\x03\x02\0" + IDENTITY + ramp * 3 + lookup + ramp * 3
+    return profile(b"mntr", b"RGB ", b"Lab ", {b"A2B0": table})
+
+
+@pytest.mark.parametrize(("format", "tolerance"), [("jpeg", 3), ("png", 0), ("webp", 5)])
+def test_a_picture_comes_back_from_each_format(format: Format, tolerance: float) -> None:
+    back = decode(encode(Picture(SHADES), format, 95), MANY)
+    assert (back.format, back.size, back.alpha) == (format, (48, 32), None)
+    assert back.rgb.dtype == np.uint8
+    assert difference(back.rgb, SHADES) <= tolerance
+
+
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_alpha_comes_back_from_the_formats_that_have_it(format: Format) -> None:
+    alpha = np.tile(np.arange(48, dtype=np.uint8) * 5 + 10, (32, 1))
+    back = decode(encode(Picture(SHADES, alpha), format, 95), MANY)
+    assert back.alpha is not None
+    assert np.array_equal(back.alpha, alpha)
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+def test_a_higher_quality_takes_more_bytes(format: Format) -> None:
+    assert len(encode(Picture(SHADES), format, 95)) > 1.5 * len(encode(Picture(SHADES), format, 20))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(saved(Image.fromarray(SHADES), f) for f in ("GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF")),
+        b"",
+        b"a text",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        bytes(1000),
+    ],
+)
+def test_content_of_another_format_is_not_supported(content: bytes) -> None:
+    for read in (read_header, decode):
+        with pytest.raises(UnsupportedImage, match="jpeg, png, webp"):
+            read(content, MANY)
+
+
+def test_a_jpeg_with_further_pictures_behind_it_is_a_jpeg() -> None:
+    other = Image.new("RGB", (48, 32), "red")
+    content = saved(
+        Image.fromarray(SHADES), "MPO", save_all=True, append_images=[other], quality=95
+    )
+    assert opened(content).format == "MPO"
+    still = read_header(content, MANY)
+    assert (still.format, still.size) == ("jpeg", (48, 32))
+    picture = decode(content, MANY)
+    assert picture.format == "jpeg"
+    assert difference(picture.rgb, SHADES) < 6
+
+
+STORED = {  # how a camera that states this EXIF orientation has stored the upright picture
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, 1),
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: np.rot90(p, -1),
+}
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_picture_is_upright_whatever_its_orientation(format: str, orientation: int) -> None:
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](SHADES)))
+    content = saved(stored, format, exif=exif(orientation), quality=95)
+    still = read_header(content, MANY)
+    assert (still.format, still.width, still.height) == (format, *stored.size)
+    assert still.size == (48, 32)
+    picture = decode(content, MANY)
+    assert picture.size == (48, 32)
+    assert difference(picture.rgb, SHADES) < 6
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "I;16"])
+def test_every_kind_of_picture_is_turned_upright(mode: str) -> None:
+    image = Image.new(mode, (32, 16))
+    picture = decode(saved(image, "PNG", exif=exif(6)), MANY)
+    assert picture.size == (16, 32)
+
+
+def odd_exif(tag: int, type: int, value: bytes) -> bytes:
+    """EXIF of orientation 6 with one more tag, of any type and content."""
+    entries = [(0x0112, 3, struct.pack("<H2x", 6)), (tag, type, value)]
+    body = b"".join(struct.pack("<HHI", t, k, 1) + v for t, k, v in sorted(entries))
+    return b"Exif\0\0II*\0\x08\0\0\0\x02\0" + body + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("tags", "size"),
+    [
+        (b"Exif\0\0", (48, 32)),
+        (b"Exif\0\0no TIFF at all", (48, 32)),
+        (b"Exif\0\0II*\0\x08\0\0\0\xff\xff", (48, 32)),
+        (exif(99).tobytes(), (48, 32)),
+        (odd_exif(0x010F, 11, b"text"), (32, 48)),
+        (odd_exif(0x0128, 2, b"text"), (32, 48)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated", "ignore:Tag data")
+@pytest.mark.parametrize("format", FORMATS)
+def test_odd_or_broken_exif_does_not_spoil_a_picture(
+    format: str, tags: bytes, size: tuple[int, int]
+) -> None:
+    content = saved(Image.fromarray(SHADES), format, exif=tags)
+    assert decode(content, MANY).size == size
+
+
+@pytest.mark.parametrize(
+    ("mode", "stated", "profile", "meant"),
+    [
+        ("RGB", (255, 0, 0), SWAPPED, (0, 255, 0)),
+        ("RGB", (55, 55, 55), LINEAR, (128, 128, 128)),
+        ("RGBA", (55, 55, 55, 200), LINEAR, (128, 128, 128)),
+        ("P", (55, 55, 55), LINEAR, (128, 128, 128)),
+        ("L", 55, LINEAR_GREY, (128, 128, 128)),
+        ("LA", (55, 200), LINEAR_GREY, (128, 128, 128)),
+        ("I;16", 55 * 257, LINEAR_GREY, (128, 128, 128)),
+    ],
+)
+def test_colours_of_another_profile_are_converted_to_srgb(
+    mode: str, stated: object, profile: bytes, meant: tuple[int, ...]
+) -> None:
+    image = Image.new(mode, (16, 16), stated)  # type: ignore[arg-type]
+    picture = decode(saved(image, "PNG", icc_profile=profile), MANY)
+    assert np.abs(picture.rgb.astype(int) - meant).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("profile", "meant"), [(None, (0, 255, 255)), (red_for_cyan(), (255, 0, 0))]
+)
+def test_cmyk_is_seen_through_its_profile(profile: bytes | None, meant: tuple[int, ...]) -> None:
+    image = halves("CMYK", (0, 0, 0, 0), (255, 0, 0, 0))
+    picture = decode(saved(image, "JPEG", icc_profile=profile, quality=100), MANY)
+    assert np.abs(picture.rgb[:, 0].astype(int) - 255).max() <= 3
+    assert np.abs(picture.rgb[:, -1].astype(int) - meant).max() <= 10
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"no profile",
+        SWAPPED[:200],
+        LINEAR_GREY,
+        red_for_cyan(),
+        b"\0" * 300,
+        LINEAR.replace(b"rTRC", b"D2B0"),
+    ],
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_profile_that_is_broken_or_of_another_space_is_ignored(
+    format: Format, profile: bytes
+) -> None:
+    image = Image.fromarray(SHADES)
+    expected = decode(saved(image, format), MANY).rgb
+    assert np.array_equal(decode(saved(image, format, icc_profile=profile), MANY).rgb, expected)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_large_profile_is_applied_and_a_larger_one_refused_with_what_is_allowed(
+    format: Format,
+) -> None:
+    image = Image.new("RGB", (16, 16), (55, 55, 55))
+    largest = saved(image, format, icc_profile=LINEAR.ljust(MAX_PROFILE, b"\0"))
+    assert np.abs(decode(largest, MANY).rgb.astype(int) - 128).max() <= 3
+    larger = saved(image, format, icc_profile=LINEAR.ljust(MAX_PROFILE + 1, b"\0"))
+    for read in (read_header, decode):
+        with pytest.raises(ImageTooLarge, match=f"{format} .* profile of more than 4,194,304"):
+            read(larger, MANY)
+
+
+@pytest.mark.parametrize(
+    ("mode", "format", "profile"),
+    [
+        ("CMYK", "JPEG", None),
+        ("CMYK", "JPEG", red_for_cyan()),
+        ("RGB", "JPEG", grey_by_table()),
+        ("RGB", "PNG", grey_by_table()),
+        ("RGB", "WEBP", grey_by_table()),
+        ("RGBA", "PNG", grey_by_table()),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_colours_that_are_slow_to_convert_are_shrunk_first_to_what_is_needed(
+    mode: str, format: str, profile: bytes | None, orientation: int
+) -> None:
+    image = Image.fromarray(SHADES).resize((400, 260), Image.Resampling.BICUBIC)
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(SHADES[..., 0] // 2).resize(image.size))
+        image.paste((255, 0, 0, 0), (0, 0, 100, 100))
+    else:
+        image = image.convert(mode)
+    content = saved(
+        image, format, icc_profile=profile, exif=exif(orientation), quality=95, lossless=True
+    )
+    whole, within = decode(content, MANY), (60, 39) if orientation == 1 else (39, 60)
+    small = read_pixels(read_header(content, MANY), within)
+    assert small.rgb.shape == (*within[::-1], 3)
+    assert small.size == whole.size
+    assert (small.alpha is None) == (mode != "RGBA")
+    assert small.alpha is None or np.array_equal(small.alpha, whole.alpha)  # type: ignore[arg-type]
+    assert difference(small.rgb, resize(whole.rgb, within)) < 2
+    larger = read_pixels(read_header(content, MANY), (600, 390))
+    assert np.array_equal(larger.rgb, whole.rgb)
+
+
+@pytest.mark.parametrize("profile", [None, SWAPPED])
+@pytest.mark.parametrize("format", FORMATS)
+def test_other_colours_are_converted_at_the_full_size(
+    format: Format, profile: bytes | None
+) -> None:
+    content = saved(Image.fromarray(SHADES), format, icc_profile=profile)
+    picture = read_pixels(read_header(content, MANY), (24, 16))
+    assert np.array_equal(picture.rgb, decode(content, MANY).rgb)
+
+
+def palette(**options: object) -> bytes:
+    image = halves("P", 0, 1)
+    image.putpalette([200, 0, 0, 0, 0, 100])
+    return saved(image, "PNG", **options)
+
+
+RED, BLUE, INK = (200, 0, 0), (0, 0, 100), (10, 20, 30)
+
+
+@pytest.mark.parametrize(
+    ("content", "left", "right", "alpha"),
+    [
+        (saved(halves("1", 0, 1), "PNG"), (0, 0, 0), (255, 255, 255), None),
+        (saved(halves("L", 10, 201), "PNG"), (10, 10, 10), (201, 201, 201), None),
+        (saved(halves("LA", (10, 99), (201, 255)), "PNG"), (10,) * 3, (201,) * 3, (99, 255)),
+        (saved(halves("RGB", RED, INK), "PNG"), RED, INK, None),
+        (saved(halves("RGBA", (*RED, 1), (*INK, 99)), "PNG"), RED, INK, (1, 99)),
+        (saved(halves("RGBA", (*RED, 255), (*INK, 255)), "PNG"), RED, INK, None),
+        (palette(), RED, BLUE, None),
+        (palette(transparency=b"\x07\xff"), RED, BLUE, (7, 255)),
+        # A colour that stands for transparency is hidden: what is left gives its colour.
+        (palette(transparency=0), BLUE, BLUE, (0, 255)),
+        (saved(halves("RGB", RED, INK), "PNG", transparency=RED), INK, INK, (0, 255)),
+        (saved(halves("L", 10, 201), "PNG", transparency=10), (201,) * 3, (201,) * 3, (0, 255)),
+        (saved(halves("1", 0, 1), "PNG", transparency=1), (0, 0, 0), (0, 0, 0), (255, 0)),
+    ],
+)
+def test_every_kind_of_pixel_is_read(
+    content: bytes,
+    left: tuple[int, ...],
+    right: tuple[int, ...],
+    alpha: tuple[int, int] | None,
+) -> None:
+    picture = decode(content, MANY)
+    assert picture.rgb.shape == (16, 32, 3)
+    assert (picture.rgb[:, :16] == left).all()
+    assert (picture.rgb[:, 16:] == right).all()
+    if alpha is None:
+        assert picture.alpha is None
+    else:
+        assert picture.alpha is not None
+        assert (picture.alpha == np.repeat(alpha, 16)).all()
+
+
+def test_a_sixteen_bit_grey_png_is_scaled_not_clipped() -> None:
+    tones = np.linspace(0, 65535, 32 * 16).round().astype(np.uint16).reshape(16, 32)
+    tones[0, :5] = 0, 128, 129, 32896, 65535
+    content = saved(Image.fromarray(tones), "PNG")
+    assert opened(content).mode == "I;16"
+    picture = decode(content, MANY)
+    assert picture.rgb[0, :5, 0].tolist() == [0, 0, 1, 128, 255]
+    assert np.array_equal(picture.rgb[..., 1], np.round(tones / 257))
+    assert (picture.rgb == picture.rgb[..., :1]).all()
+    assert picture.alpha is None
+
+
+def test_the_transparent_grey_of_sixteen_bits_is_one_of_them_all() -> None:
+    tones = np.full((16, 32), 30_000, np.uint16)
+    tones[:, 16:] = 30_001  # the same in 8 bits
+    picture = decode(saved(Image.fromarray(tones), "PNG", transparency=30_000), MANY)
+    assert picture.alpha is not None
+    assert (picture.alpha == np.repeat((0, 255), 16)).all()
+    assert (picture.rgb == 117).all()
+
+
+def hidden_red() -> Picture:
+    """As the sender made it: transparent red on the left, green on the right."""
+    rgb = np.asarray(halves("RGB", (255, 0, 0), (0, 180, 0)))
+    alpha = np.asarray(halves("L", 0, 255))
+    return Picture(rgb, alpha)
+
+
+def test_the_network_does_not_see_what_transparency_hides() -> None:
+    sent = hidden_red()
+    rgba = Image.fromarray(np.dstack([sent.rgb, sent.alpha]))  # type: ignore[list-item]
+    for format in ("PNG", "WEBP"):
+        picture = decode(saved(rgba, format, lossless=True, exact=True), MANY)
+        assert (picture.rgb == (0, 180, 0)).all()
+        assert np.array_equal(picture.alpha, sent.alpha)  # type: ignore[arg-type]
+
+
+def test_a_wholly_transparent_picture_is_read_as_white() -> None:
+    picture = decode(saved(Image.new("RGBA", (16, 16), (255, 0, 0, 0)), "PNG"), MANY)
+    assert (picture.rgb == 255).all()
+    assert picture.alpha is not None
+    assert not picture.alpha.any()
+
+
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_the_answer_does_not_expose_what_transparency_hides(format: Format) -> None:
+    out = np.asarray(opened(encode(hidden_red(), format, 95)))
+    assert (out[..., 3] == hidden_red().alpha).all()
+    assert out[:, :16, 0].max() < 20
+    assert not np.asarray(to_pillow(hidden_red()))[:, :16].any()
+
+
+def test_jpeg_shows_alpha_on_white() -> None:
+    black = np.zeros((16, 32, 3), np.uint8)
+    alpha = np.asarray(halves("L", 0, 128))
+    out = decode(encode(Picture(black, alpha), "jpeg", 95), MANY)
+    assert out.alpha is None
+    assert np.abs(out.rgb[:, 0].astype(int) - 255).max() <= 3
+    assert np.abs(out.rgb[:, -1].astype(int) - 127).max() <= 3
+
+
+@pytest.mark.parametrize("sent", FORMATS)
+@pytest.mark.parametrize("answer", FORMATS)
+def test_the_answer_has_no_metadata(sent: Format, answer: Format) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "secret")
+    tags = Image.Exif()
+    tags[0x013B] = "secret"  # the artist
+    content = saved(
+        Image.fromarray(SHADES),
+        sent,
+        exif=tags,
+        icc_profile=LINEAR + b"secret",
+        xmp=b"secret",
+        comment=b"secret",
+        pnginfo=text,
+    )
+    assert b"secret" in content
+    out = encode(decode(content, MANY), answer)
+    assert b"secret" not in out
+    image = opened(out)
+    assert not image.getexif()
+    assert not {"exif", "icc_profile", "xmp", "comment", "Comment"} & set(image.info)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "error", "says"),
+    [
+        (30_000, 30_000, ImageTooLarge, "pixels"),
+        (1000, 1001, ImageTooLarge, "1000x1001 pixels, 1,001,000 in all; at most 1,000,000"),
+        (15, 16, ImageTooSmall, "15x16 pixels; each side must have at least 16"),
+        (16, 15, ImageTooSmall, "16x15"),
+        (1, 900_000, ImageTooSmall, "1x900000"),
+    ],
+)
+def test_dimensions_are_checked_before_anything_is_decoded(
+    width: int, height: int, error: type[PasticheError], says: str
+) -> None:
+    for read in (read_header, decode):
+        with pytest.raises(error, match=says):
+            read(png_header(width, height), MANY)
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (1000, 1000)])
+def test_dimensions_at_the_bounds_are_taken(width: int, height: int) -> None:
+    header = read_header(png_header(width, height), MANY)
+    assert (header.format, header.width, header.height) == ("png", width, height)
+    assert header.pixels == width * height
+    with pytest.raises(BrokenImage, match="png"):  # only now are pixels asked for
+        decode(png_header(width, height), MANY)
+
+
+WHOLE = {
+    "jpeg": saved(Image.fromarray(SHADES), "JPEG", exif=exif(6), icc_profile=LINEAR),
+    "progressive": saved(Image.fromarray(SHADES).convert("CMYK"), "JPEG", progressive=True),
+    "mpo": saved(
+        Image.fromarray(SHADES), "MPO", save_all=True, append_images=[Image.fromarray(SHADES)]
+    ),
+    "png": saved(Image.fromarray(SHADES), "PNG", exif=exif(6), icc_profile=LINEAR),
+    "palette": saved(Image.fromarray(SHADES).convert("P"), "PNG", transparency=3),
+    "webp": saved(Image.fromarray(SHADES), "WEBP", exif=exif(6), icc_profile=LINEAR),
+    "lossless": saved(Image.fromarray(SHADES).convert("RGBA"), "WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(kind: str) -> None:
+    whole, chance = WHOLE[kind], random.Random(kind)
+    refused = 0
+    for attempt in range(80):
+        content = bytearray(whole)
+        if attempt % 2:
+            del content[chance.randrange(len(whole)) :]
+        else:
+            # Every other one near the start, where the header is.
+            end = 400 if attempt % 4 else len(whole)
+            for _ in range(chance.randint(1, 6)):
+                content[chance.randrange(min(end, len(whole)))] = chance.randrange(256)
+        try:
+            picture = decode(bytes(content), MANY)
+        except (AnimatedImage, BrokenImage, UnsupportedImage, ImageTooLarge, ImageTooSmall):
+            refused += 1
+        else:
+            assert picture.rgb.shape == (*picture.size[::-1], 3)
+    assert refused > 10
+
+
+@pytest.mark.parametrize("kind", set(WHOLE) - {"mpo"})
+@pytest.mark.parametrize("part", [0.5, 0.9, 0.99])
+def test_a_truncated_file_is_broken(kind: str, part: float) -> None:
+    content = WHOLE[kind][: int(len(WHOLE[kind]) * part)]
+    with pytest.raises(BrokenImage):
+        decode(content, MANY)
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+def test_a_text_chunk_that_inflates_without_end_is_passed_over(before: bytes) -> None:
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(5_000_000)))
+    at = WHOLE["png"].index(before) - 4
+    picture = decode(WHOLE["png"][:at] + bomb + WHOLE["png"][at:], MANY)
+    assert np.array_equal(picture.rgb, decode(WHOLE["png"], MANY).rgb)
+
+
+def test_pillows_own_bound_on_pixels_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for format in ("JPEG", "PNG"):
+        assert decode(saved(Image.fromarray(SHADES), format), MANY).size == (48, 32)
+    with pytest.raises(ImageTooLarge):  # its WebP reader cannot be kept from asking
+        decode(saved(Image.fromarray(SHADES), "WEBP"), MANY)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_an_animation_is_refused(format: str) -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    content = saved(frames[0], format, save_all=True, append_images=frames[1:])
+    with pytest.raises(AnimatedImage, match="animation"):
+        read_header(content, MANY)
+
+
+@pytest.mark.parametrize(("format", "longest"), [("jpeg", 65_500), ("webp", 16_383)])
+def test_a_format_that_cannot_hold_so_long_a_side_is_refused(format: Format, longest: int) -> None:
+    longest_picture = Picture(np.zeros((1, longest, 3), np.uint8))
+    assert opened(encode(longest_picture, format)).size == (longest, 1)
+    with pytest.raises(BadOption, match=rf"{format} takes at most {longest:,} pixels"):
+        encode(Picture(np.zeros((1, longest + 1, 3), np.uint8)), format)
+    with pytest.raises(BadOption):
+        check_format(format, 1, longest + 1)
+    check_format("png", 1, 1_000_000)
+
+
+@pytest.mark.parametrize("size", [(48, 32), (20, 17), (96, 65), (16, 200)])
+def test_resizing_gives_the_size_asked_for_and_keeps_a_flat_colour(size: tuple[int, int]) -> None:
+    resized = resize(np.full((32, 48, 3), (9, 99, 199), np.uint8), size)
+    assert resized.shape == (size[1], size[0], 3)
+    assert resized.dtype == np.uint8
+    assert (resized == (9, 99, 199)).all()
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    assert np.array_equal(resize(SHADES, (48, 32)), SHADES)
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB", "PA", "RGBa"]
+)
+def test_a_pillow_image_of_any_mode_is_taken(mode: str) -> None:
+    picture = from_pillow(Image.new(mode, (20, 16)))
+    assert (picture.size, picture.rgb.shape) == ((20, 16), (16, 20, 3))
+    assert picture.rgb.dtype == np.uint8

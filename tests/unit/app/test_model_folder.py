@@ -1,0 +1,375 @@
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.errors import ModelFolderError
+from app.model_folder import (
+    CARD,
+    REFERENCE,
+    Card,
+    GraphFile,
+    StyleCard,
+    StyleId,
+    pattern,
+    read_folder,
+    read_style,
+    write_card,
+    write_graph,
+    write_reference,
+    write_style,
+)
+from tests.conftest import STYLES
+
+STARRY = StyleCard(
+    title="Starry Night", artist="Vincent van Gogh", year=1889, license="PD", quality={"ssim": 0.5}
+)
+VECTOR = np.linspace(-1, 1, 10, dtype=np.float32)
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return shutil.copytree(models / "tiny", tmp_path / "tiny")
+
+
+def card_of(folder: Path) -> Card:
+    return read_folder(folder).card
+
+
+def change_card(folder: Path, **changes: object) -> None:
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps({**card, **changes}))
+
+
+def style_file(dtype: str, content: bytes, name: str = "style", **metadata: str) -> bytes:
+    """A safetensors file by hand: the length of its header, the header, the numbers."""
+    size = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}[dtype]
+    tensor = {
+        "dtype": dtype,
+        "shape": [len(content) // size],
+        "data_offsets": [0, len(content)],
+    }
+    header = json.dumps({name: tensor, "__metadata__": {"title": '"A"', **metadata}}).encode()
+    return struct.pack("<Q", len(header)) + header + content
+
+
+def test_a_style_is_read_back_as_written(tmp_path: Path) -> None:
+    path = write_style(tmp_path, "starry_night", VECTOR, STARRY)
+    assert path == tmp_path / "styles" / "starry_night.safetensors"
+    style = read_style(path, 10)
+    assert (style.id, style.card, style.preview) == ("starry_night", STARRY, None)
+    assert style.vector.dtype == np.float32
+    assert np.array_equal(style.vector, VECTOR)
+
+
+def test_a_style_may_come_from_a_view_of_an_array(tmp_path: Path) -> None:
+    path = write_style(tmp_path, "a", VECTOR[::2], StyleCard(title="A"))
+    assert np.array_equal(read_style(path, 5).vector, VECTOR[::2])
+
+
+def test_a_folder_is_read_with_its_card_styles_previews_and_graphs(models: Path) -> None:
+    found = read_folder(models / "tiny")
+    assert (found.card.name, found.card.width, found.problems) == ("tiny", 4, {})
+    assert list(found.styles) == sorted(STYLES)
+    for name, style in found.styles.items():
+        assert (style.id, style.card.title) == (name, name.title())
+        assert style.vector.shape == (found.card.style_dimension,)
+        assert style.preview == models / "tiny" / "previews" / f"{name}.jpg"
+    assert set(found.card.graphs) == {"stylize", "stylize.fp16", "freeze", "apply"}
+    for graph, entry in found.card.graphs.items():
+        assert found.graph(graph) == (models / "tiny" / entry.file).read_bytes()
+
+
+def test_a_card_is_read_back_as_written(folder: Path) -> None:
+    card = card_of(folder).model_copy(update={"fitted": {"steps": 7, "data": ["a", "b"]}})
+    write_card(folder, card)
+    assert card_of(folder) == card
+
+
+def test_a_graph_is_read_back_as_written(folder: Path) -> None:
+    entry = write_graph(folder, "new.onnx", b"a graph")
+    change_card(folder, graphs={"stylize": entry.model_dump()})
+    assert read_folder(folder).graph("stylize") == b"a graph"
+
+
+def test_writing_leaves_nothing_half_written(folder: Path) -> None:
+    before = {path.name for path in folder.rglob("*")}
+    dimension = card_of(folder).style_dimension
+    write_style(folder, "warm", np.zeros(dimension, np.float32), STARRY)
+    write_card(folder, card_of(folder))
+    assert {path.name for path in folder.rglob("*")} == before
+    assert not read_folder(folder).styles["warm"].vector.any()
+
+
+def test_a_write_that_fails_leaves_what_was_there(folder: Path) -> None:
+    (folder / "styles" / "warm.partial").mkdir()
+    (folder / f"{CARD}.partial").mkdir()
+    before = read_folder(folder)
+    with pytest.raises(Exception, match="directory"):
+        write_style(folder, "warm", VECTOR, STARRY)
+    with pytest.raises(IsADirectoryError):
+        write_card(folder, before.card.model_copy(update={"width": 5}))
+    after = read_folder(folder)
+    assert after.card == before.card
+    assert np.array_equal(after.styles["warm"].vector, before.styles["warm"].vector)
+
+
+def test_a_style_that_is_being_written_is_not_read(folder: Path) -> None:
+    (folder / "styles" / "new.partial").write_bytes(b"half")
+    found = read_folder(folder)
+    assert (list(found.styles), found.problems) == (sorted(STYLES), {})
+
+
+def no_card(folder: Path) -> None:
+    (folder / CARD).unlink()
+
+
+def card_of_text(text: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / CARD).write_bytes(text)
+
+
+def card_with(**changes: object) -> Callable[[Path], object]:
+    return lambda folder: change_card(folder, **changes)
+
+
+SHA = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (no_card, "No such file"),
+        (card_of_text(b""), "the whole file: Invalid JSON"),
+        (card_of_text(b"{"), "the whole file: Invalid JSON"),
+        (card_of_text(b"\xff\xfe"), "the whole file: Invalid JSON"),
+        (card_of_text(b"[]"), "the whole file: Input should be an object"),
+        (card_of_text(b"{}"), "name: Field required"),
+        (card_with(schema_version=2), "schema_version: Input should be 1"),
+        (card_with(width="wide"), "width: .*integer"),
+        (card_with(width=0), "width: .*greater than or equal to 1"),
+        (card_with(style_dimension=None), "style_dimension: .*integer"),
+        (card_with(name="../tiny"), "name: .*pattern"),
+        (card_with(future=1), "future: Extra inputs"),
+        (card_with(graphs=[]), "graphs: .*object"),
+        (card_with(graphs={"paint": {"file": "a", "sha256": SHA}}), "graphs.paint"),
+        (card_with(graphs={"apply": {"file": "a", "sha256": "0"}}), "graphs.apply.sha256"),
+        (card_with(graphs={"apply": {"file": "../a", "sha256": SHA}}), "graphs.apply.file"),
+    ],
+)
+def test_a_damaged_card_is_told_with_file_and_place(
+    folder: Path, damage: Callable[[Path], object], says: str
+) -> None:
+    damage(folder)
+    with pytest.raises(ModelFolderError, match=rf"tiny/network\.json: {says}"):
+        read_folder(folder)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match=r"nothing/network\.json: No such file"):
+        read_folder(tmp_path / "nothing")
+
+
+def numbers(values: Any) -> bytes:
+    return np.asarray(values, np.float32).tobytes()
+
+
+ONES = numbers(np.ones(10))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not a style file"),
+        (b"no style at all", "not a style file"),
+        (style_file("F32", ONES)[:-1], "not a style file"),
+        (style_file("F32", ONES)[:20], "not a style file"),
+        (style_file("F32", ONES, name="stile"), "not a style file.*style"),
+        (style_file("F32", ONES, title="no JSON"), "not a style file"),
+        (style_file("F32", ONES, year='"long ago"'), r"not a style file.*\n.*year"),
+        (style_file("F32", ONES, title="null"), r"not a style file.*\n.*title"),
+        (style_file("F32", ONES[4:]), r"F32 \[9\], the network takes F32 \[10\]"),
+        (style_file("F32", ONES + ONES), r"F32 \[20\]"),
+        (style_file("F64", ONES + ONES), r"F64 \[10\]"),
+        (style_file("F16", ONES[:20]), r"F16 \[10\]"),
+        (style_file("BF16", ONES[:20]), r"BF16 \[10\]"),
+        (style_file("F32", numbers([1] * 9 + [np.nan])), "not finite"),
+        (style_file("F32", numbers([-np.inf] + [1] * 9)), "not finite"),
+    ],
+)
+def test_a_damaged_style_is_told_with_its_file(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFolderError, match=rf"/a\.safetensors: .*{says}"):
+        read_style(path, 10)
+
+
+def test_a_style_made_by_hand_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(style_file("F32", ONES, format="pt", year="1889", later="[1]"))
+    assert read_style(path, 10).card == StyleCard(title="A", year=1889)
+
+
+def test_a_missing_style_is_told_with_its_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match=r"/a\.safetensors: "):
+        read_style(tmp_path / "a.safetensors", 10)
+
+
+def test_a_damaged_style_is_left_out_and_told(folder: Path) -> None:
+    path = folder / "styles" / "cold.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    found = read_folder(folder)
+    assert list(found.styles) == ["plain", "warm"]
+    (problem,) = found.problems.values()
+    assert str(path) in problem
+
+
+def test_a_folder_without_a_style_is_refused_with_all_that_is_wrong(folder: Path) -> None:
+    for path in (folder / "styles").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ModelFolderError, match=r"cold\.safe.*; .*plain\.safe.*; .*warm\.safe"):
+        read_folder(folder)
+    shutil.rmtree(folder / "styles")
+    with pytest.raises(ModelFolderError, match="tiny/styles: there is no style"):
+        read_folder(folder)
+
+
+def test_a_graph_with_a_flipped_byte_is_refused(folder: Path) -> None:
+    path = folder / "stylize.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    found = read_folder(folder)
+    with pytest.raises(ModelFolderError, match=r"tiny/stylize\.onnx: .*sha256"):
+        found.graph("stylize")
+    assert found.graph("freeze")
+
+
+def test_a_missing_graph_is_told(folder: Path) -> None:
+    (folder / "freeze.onnx").unlink()
+    with pytest.raises(ModelFolderError, match=r"tiny/freeze\.onnx: No such file"):
+        read_folder(folder).graph("freeze")
+    change_card(folder, graphs={})
+    with pytest.raises(ModelFolderError, match=r"network\.json: there is no graph 'apply'"):
+        read_folder(folder).graph("apply")
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["", ".", "..", "../a.onnx", "/etc/passwd", "a/b.onnx", "a\\b.onnx", ".a", "a.onnx\n", "a\0"],
+)
+def test_a_graphs_file_name_cannot_leave_the_folder(file: str) -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        GraphFile(file=file, sha256=SHA)
+
+
+@pytest.mark.parametrize("style_id", ["a", "0", "starry_night", "9" * 64])
+def test_a_style_id_is_lower_case_letters_digits_and_underscores(
+    tmp_path: Path, style_id: str
+) -> None:
+    assert TypeAdapter(StyleId).validate_python(style_id) == style_id
+    assert read_style(write_style(tmp_path, style_id, VECTOR, STARRY), 10).id == style_id
+
+
+@pytest.mark.parametrize(
+    "style_id",
+    ["", "_a", "A", "a b", "a-b", "a.b", "a,b", "a:1", "é", "a\n", "../a", "a/b", "9" * 65],
+)
+def test_no_other_name_is_a_style_id(tmp_path: Path, style_id: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(StyleId).validate_python(style_id)
+    with pytest.raises(ModelFolderError, match="not a style id"):
+        write_style(tmp_path, style_id, VECTOR, STARRY)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_whose_name_is_no_style_id_is_left_out_and_told(folder: Path) -> None:
+    shutil.copy(folder / "styles" / "warm.safetensors", folder / "styles" / "a,b.safetensors")
+    found = read_folder(folder)
+    assert list(found.styles) == sorted(STYLES)
+    (problem,) = found.problems.values()
+    assert "a,b.safetensors" in problem
+    assert "not a style id" in problem
+
+
+def test_a_reference_is_read_back_as_written(folder: Path) -> None:
+    image, style = pattern(20), np.ones((1, card_of(folder).style_dimension), np.float32)
+    entry = write_reference(folder, image, style, image[:, ::-1])
+    change_card(folder, reference=entry.model_dump())
+    found = read_folder(folder).reference()
+    assert found is not None
+    assert np.array_equal(found.image, image)
+    assert np.array_equal(found.style, style)
+    assert np.array_equal(found.pastiche, image[:, ::-1])
+
+
+def test_a_card_without_a_reference_is_still_one(folder: Path) -> None:
+    card = json.loads((folder / CARD).read_text())
+    del card["reference"]
+    (folder / CARD).write_text(json.dumps(card))
+    assert read_folder(folder).reference() is None
+
+
+def test_a_reference_with_a_flipped_byte_is_refused(folder: Path) -> None:
+    content = bytearray((folder / REFERENCE).read_bytes())
+    content[-1] ^= 1
+    (folder / REFERENCE).write_bytes(content)
+    with pytest.raises(ModelFolderError, match=r"tiny/reference\.safetensors: .*sha256"):
+        read_folder(folder).reference()
+
+
+@pytest.mark.parametrize("wrong", ["image", "style", "pastiche", "no safetensors", "other tensors"])
+def test_a_reference_that_does_not_fit_the_network_is_refused(folder: Path, wrong: str) -> None:
+    tensors: dict[str, Any] = {
+        "image": pattern(16),
+        "style": np.zeros((1, card_of(folder).style_dimension), np.float32),
+        "pastiche": pattern(16),
+    }
+    if wrong in tensors:
+        tensors[wrong] = tensors[wrong][..., :2]
+    entry = write_reference(folder, **tensors)
+    if wrong not in tensors:
+        content = b"" if wrong == "no safetensors" else style_file("F32", bytes(8))
+        entry = write_graph(folder, REFERENCE, content)
+    change_card(folder, reference=entry.model_dump())
+    with pytest.raises(ModelFolderError, match=r"tiny/reference\.safetensors: "):
+        read_folder(folder).reference()
+
+
+def test_a_reference_of_another_type_is_refused(folder: Path) -> None:
+    image: Any = pattern(16).astype(np.float32)
+    style = np.zeros((1, card_of(folder).style_dimension), np.float32)
+    change_card(folder, reference=write_reference(folder, image, style, image).model_dump())
+    with pytest.raises(ModelFolderError, match="do not fit"):
+        read_folder(folder).reference()
+
+
+@pytest.mark.parametrize("side", [1, 16, 48, 300])
+def test_the_pattern_has_slopes_and_noise_at_every_size(side: int) -> None:
+    image = pattern(side)
+    assert image.shape == (1, side, side, 3)
+    assert image.dtype == np.uint8
+    assert np.array_equal(image, pattern(side))
+    if side > 1:
+        assert image[0].reshape(-1, 3).std(axis=0).min() > 10
+
+
+def test_cards_paint_the_same_whatever_is_told_of_the_fit(folder: Path) -> None:
+    card = card_of(folder)
+    assert card.paints_as(card.model_copy(update={"fitted": {"a": 1}, "quality": {"b": 2}}))
+    assert not card.paints_as(card.model_copy(update={"tile_margin": 4}))
+    entry = card.graphs["apply"].model_copy(update={"sha256": SHA})
+    assert not card.paints_as(card.model_copy(update={"graphs": {**card.graphs, "apply": entry}}))
+
+
+def test_a_style_file_has_the_mode_of_any_new_file(folder: Path) -> None:
+    style = next(iter(read_folder(folder).styles.values()))
+    path = write_style(folder, style.id, style.vector, style.card)
+    (folder / "any").touch()
+    assert path.stat().st_mode == (folder / "any").stat().st_mode

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from training.fit.muon import orthogonalised
+from training.fit.precision import autocast, fast_type
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [("AVX512", torch.bfloat16), ("AVX2", torch.float32)]
+)
+def test_a_cpu_computes_in_bfloat16_only_if_it_has_the_unit_for_it(
+    capability: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert fast_type(CPU) == dtype
+    with autocast(CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+    values = torch.linalg.svdvals(orthogonalised(torch.randn(8, 20)))
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_computes_in_bfloat16_only_if_it_need_not_emulate_it(
+    has: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return has or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert fast_type(torch.device("cuda")) == dtype

@@ -1,0 +1,1 @@
+"""Fitting: recipes, data, networks, losses, and the loop."""

@@ -1,0 +1,144 @@
+"""Photographs to fit on and paintings to fit to."""
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.fit.recipe import Recipe
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+SMALLEST_PAINTING = 64  # pixels; below it there are no strokes to learn
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)
+
+
+class DataError(Exception):
+    """Photos or paintings cannot be used; the message names them and says why."""
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """All picture files below folder, sorted. Raises DataError if there are none."""
+    if not folder.is_dir():
+        raise DataError(f"the photo folder {folder} does not exist")
+    photos = sorted(
+        Path(root) / name
+        for root, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    )
+    if not photos:
+        raise DataError(f"no photos below {folder} (looked for {' '.join(sorted(SUFFIXES))})")
+    return photos
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read a picture, upright, as RGB. Raises DataError naming the file."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (1024, 1024))
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except _READ_ERRORS as error:
+        raise DataError(f"cannot read the picture {path}: {error}") from error
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """float32 [1, 3, H, W] in [0, 1] of an RGB picture."""
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return pixels.permute(2, 0, 1)[None].float() / 255
+
+
+def load_image(path: Path, shorter_side: int) -> Tensor:
+    """A picture resized to `shorter_side` pixels, float32 [1, 3, H, W] in [0, 1].
+
+    Raises DataError if it cannot be read.
+    """
+    return _resized(read_image(path), shorter_side)
+
+
+def _resized(image: Image.Image, shorter_side: int) -> Tensor:
+    scale = shorter_side / min(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return to_tensor(image.resize(size, Image.Resampling.LANCZOS))
+
+
+def load_painting(path: Path, shorter_side: int) -> Tensor:
+    """As load_image. Raises DataError if it cannot be read or is too small to learn from."""
+    image = read_image(path)
+    if min(image.size) < SMALLEST_PAINTING:
+        raise DataError(
+            f"the painting {path} is {image.width}x{image.height} pixels; "
+            f"each side must have at least {SMALLEST_PAINTING}"
+        )
+    return _resized(image, shorter_side)
+
+
+@dataclass
+class Batch:
+    """What one step sees: photos uint8 [N, 3, crop, crop], a style number for each, int64 [N]."""
+
+    photos: Tensor
+    style_index: Tensor
+    unreadable: list[str] = field(default_factory=list)
+
+
+class Batches(Dataset[Batch]):
+    """The batch of every step, each a pure function of (seed, step, rank).
+
+    So a run that resumes at a step sees what it would have seen, with nothing to restore.
+    """
+
+    def __init__(self, photos: list[Path], recipe: Recipe, rank: int = 0) -> None:
+        self.photos, self.recipe, self.rank = photos, recipe, rank
+
+    def __len__(self) -> int:
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        size, crop = self.recipe.phase(step).shape(step)
+        dice = random.Random(f"{self.recipe.seed}/{step}/{self.rank}")
+        shares = [style.share for style in self.recipe.styles]
+        styles = dice.choices(range(len(shares)), shares, k=size)
+        unreadable: list[str] = []
+        crops = [self._crop(crop, dice, unreadable) for _ in range(size)]
+        photos = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        return Batch(photos, torch.tensor(styles), unreadable)
+
+    def _crop(self, side: int, dice: random.Random, unreadable: list[str]) -> NDArray[np.uint8]:
+        for photo in self._draw(dice):
+            try:
+                return np.asarray(random_crop(read_image(photo), side, dice))
+            except DataError as error:
+                unreadable.append(str(error))
+        raise DataError(f"none of the {len(self.photos)} photos can be read; {unreadable[-1]}")
+
+    def _draw(self, dice: random.Random) -> Iterator[Path]:
+        yield dice.choice(self.photos)
+        # Reached only where photos are broken: then try each once.
+        yield from dice.sample(self.photos, len(self.photos))
+
+
+def random_crop(image: Image.Image, side: int, dice: random.Random) -> Image.Image:
+    """A square of `side` pixels from a random place at a random scale, flipped half the time.
+
+    The crop covers between a half and the whole of the shorter side.
+    """
+    shorter = min(image.size)
+    window = min(shorter, max(side, round(shorter * dice.uniform(0.5, 1.0))))
+    left = dice.randint(0, image.width - window)
+    top = dice.randint(0, image.height - window)
+    box = (left, top, left + window, top + window)
+    crop = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return ImageOps.mirror(crop) if dice.random() < 0.5 else crop

@@ -1,0 +1,169 @@
+"""Perceptual losses, normalised so that one set of weights holds across loss networks.
+
+Content and style after Gatys et al. (arXiv:1508.06576) and Johnson et al. (arXiv:1603.08155).
+Departure from both: every term is divided by the mean square of its target, so that it counts
+relative error and does not depend on how large a loss network's features happen to be.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.fit.features import LossNetwork
+
+TILE = 32  # pixels, of which spectra are taken
+PERIOD = 4  # pixels; the transform network works at a quarter of the resolution
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
+ROUNDING = (1 / 255) ** 2 / 12  # variance that 8 bits add; keeps flat tiles from ruling
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Channel correlations [N, C, C] of features [N, C, h, w], divided by C h w."""
+    n, c, h, w = features.shape
+    flat = features.reshape(n, c, h * w)
+    return flat @ flat.transpose(1, 2) / (c * h * w)
+
+
+def relative_error(value: Tensor, target: Tensor) -> Tensor:
+    """Squared distance over the target's squared norm, per sample: [N] of two [N, ...]."""
+    value, target = value.float().flatten(1), target.float().flatten(1)
+    return (value - target).square().sum(1) / target.square().sum(1).clamp_min(1e-12)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels, per sample: [N] of image [N, C, H, W]."""
+    down = (image[..., 1:, :] - image[..., :-1, :]).abs().flatten(1).mean(1)
+    across = (image[..., 1:] - image[..., :-1]).abs().flatten(1).mean(1)
+    return down + across
+
+
+def checkerboard(image: Tensor) -> Tensor:
+    """Mean squared logarithm of what stands out in grid_spectrum, per sample: [N]; 0 is nothing."""
+    return grid_spectrum(image).log().clamp_min(0).square().mean(1)
+
+
+def grid_spectrum(image: Tensor) -> Tensor:
+    """How far the spectrum of [N, 3, H, W] stands out where upsampling prints its grid: [N, 15].
+
+    The frequencies are those whose periods are 2, 4 or none (Odena et al. 2016). Their energy
+    counts relative to that of the frequencies beside, so that fine strokes are no grid; 1 is not
+    standing out. The mean over tiles is geometric: a grid is seen best where little else is.
+    """
+    window = torch.hann_window(TILE, periodic=True, device=image.device)
+    tiles = tiles_of(grey(image.float()), TILE, TILE // 2)
+    tiles = (tiles - tiles.mean((2, 3), keepdim=True)) * window[:, None] * window
+    floor = ROUNDING * window.square().sum() ** 2
+    spectrum = torch.view_as_real(torch.fft.fft2(tiles)).square().sum(-1)
+    power = (spectrum + floor).log().mean(1)
+    # The Hann window spreads a line over its next neighbours: those beside are three away.
+    up_down, across = ((power.roll(3, axis) + power.roll(-3, axis)) / 2 for axis in (1, 2))
+    # Across an axis, where upright and level things have their energy, everything stands out.
+    bins = torch.arange(TILE, device=image.device)
+    beside = torch.where(bins[:, None] == 0, across, (up_down + across) / 2)
+    beside = torch.where((bins == 0) & (bins[:, None] > 0), up_down, beside)
+    step = TILE // PERIOD
+    return (power - beside)[:, ::step, ::step].flatten(1)[:, 1:].exp()
+
+
+def grey(image: Tensor) -> Tensor:
+    """Luma [N, H, W] of [N, 3, H, W]."""
+    return (image * image.new_tensor(_GREY)[:, None, None]).sum(1)
+
+
+def tiles_of(planes: Tensor, side: int, step: int) -> Tensor:
+    """All squares of so many pixels a side, one every `step`: [N, count, side, side] of [N, H, W].
+
+    Each side of a plane must have at least `side` pixels.
+    """
+    tiles = planes.unfold(1, side, step).unfold(2, side, step)
+    return tiles.flatten(1, 2)
+
+
+class ContentLoss(nn.Module):
+    """Relative error of the features against those of the photograph, weighted over layers."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        """weights: by layer name; they are scaled to sum to 1."""
+        super().__init__()
+        self.weights = _normalised(weights)
+
+    def forward(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
+        """The loss per sample, [N]."""
+        return _weighted(
+            [w * relative_error(features[name], target[name]) for name, w in self.weights.items()]
+        )
+
+
+class StyleLoss(nn.Module):
+    """Relative error of the Gram matrices against those of paintings, weighted over layers."""
+
+    def __init__(
+        self, weights: Mapping[str, float], paintings: Sequence[Mapping[str, Tensor]]
+    ) -> None:
+        """weights: by layer name, scaled to sum to 1. paintings: features [1, C, h, w] of each."""
+        super().__init__()
+        self.weights = _normalised(weights)
+        for name in self.weights:
+            grams = torch.cat([gram_matrix(features[name]) for features in paintings])
+            self.register_buffer(f"gram_{name}", grams)
+
+    def forward(self, features: Mapping[str, Tensor], style_index: Tensor) -> Tensor:
+        """The loss per sample, [N], against the paintings numbered by style_index, int64 [N]."""
+        return _weighted(
+            [
+                w * relative_error(gram_matrix(features[name]), self._gram(name)[style_index])
+                for name, w in self.weights.items()
+            ]
+        )
+
+    def _gram(self, name: str) -> Tensor:
+        return self.get_buffer(f"gram_{name}")
+
+
+class PerceptualLoss(nn.Module):
+    """Content, style and total variation of a batch of pastiches under one loss network."""
+
+    def __init__(
+        self,
+        network: LossNetwork,
+        paintings: Sequence[Tensor],
+        content_layers: Mapping[str, float],
+        style_layers: Mapping[str, float],
+    ) -> None:
+        """paintings: one image [1, 3, H, W] in [0, 1] for each style."""
+        super().__init__()
+        self.network = network
+        self.content = ContentLoss(content_layers)
+        self.layers = sorted({*content_layers, *style_layers})
+        with torch.no_grad():
+            # All layers, so that one that the network lacks is told here and not in the first step.
+            features = [network(painting, self.layers) for painting in paintings]
+        self.style = StyleLoss(style_layers, features)
+
+    def forward(
+        self, pastiche: Tensor, photo: Tensor, style_index: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Unweighted (content, style, total variation) per sample, [N] each.
+
+        pastiche and photo: [N, 3, H, W] in [0, 1]; style_index: int64 [N].
+        """
+        with torch.no_grad():
+            target = self.network(photo, list(self.content.weights))
+        features = self.network(pastiche, self.layers)
+        return (
+            self.content(features, target),
+            self.style(features, style_index),
+            total_variation(pastiche),
+        )
+
+
+def _normalised(weights: Mapping[str, float]) -> dict[str, float]:
+    total = sum(weights.values())
+    if total <= 0 or min(weights.values()) < 0:
+        raise ValueError("layer weights must not be negative and must not all be zero")
+    return {name: weight / total for name, weight in weights.items() if weight}
+
+
+def _weighted(terms: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum(0)

@@ -1,0 +1,167 @@
+"""The recipe: everything that a fit depends on, read from TOML and overridden from the command."""
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from app.model_folder import StyleId
+
+
+class RecipeError(Exception):
+    """A recipe could not be read; the message names the file or setting and what is allowed."""
+
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Style(BaseModel):
+    """A painting to fit, and what is said of it beside its picture."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: StyleId
+    painting: str
+    title: str
+    artist: str = "unknown"
+    year: int | None = None
+    license: str = "unknown"
+    painting_size: int | None = Field(
+        default=None, ge=64, description="shorter side, pixels; the recipe's, if not given"
+    )
+    style_weight: Weight | None = Field(default=None, description="the recipe's, if not given")
+    share: float = Field(default=1.0, gt=0, description="of the samples, relative to other styles")
+
+
+Crop = Annotated[int, Field(ge=32, multiple_of=4)]
+Crops = Annotated[
+    list[Crop],
+    Field(min_length=1),
+    BeforeValidator(lambda crop: [crop] if isinstance(crop, int) else crop),
+]
+
+
+class Phase(BaseModel):
+    """A stretch of steps. crop: side in pixels; several are taken in turn. batch: per process.
+
+    The batch holds for the first crop; at others it shrinks or grows so that a step costs the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    steps: int = Field(ge=1)
+    crop: Crops
+    batch: int = Field(default=4, ge=1)
+
+    def shape(self, step: int) -> tuple[int, int]:
+        """(batch, crop) at a step of the fit."""
+        crop = self.crop[step % len(self.crop)]
+        return max(1, round(self.batch * (self.crop[0] / crop) ** 2)), crop
+
+
+def _some_weight(weights: dict[str, float]) -> dict[str, float]:
+    if not any(weights.values()):
+        raise ValueError("at least one layer must have a weight above 0")
+    return weights
+
+
+LayerWeights = Annotated[dict[str, Weight], AfterValidator(_some_weight)]
+
+
+class Recipe(BaseModel):
+    """One fit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    styles: list[Style] = Field(min_length=1)
+    phases: list[Phase] = Field(min_length=1)
+    width: int = Field(default=32, ge=4, le=128)
+    residual_blocks: int = Field(default=5, ge=1, le=16)
+    loss_network: str = "vgg19"
+    content_layers: LayerWeights = {"relu4_1": 1.0}
+    style_layers: LayerWeights = {f"relu{block}_1": 1.0 for block in range(1, 6)}
+    content_weight: Weight = 1.0
+    style_weight: Weight = 10.0
+    variation_weight: Weight = 0.2
+    checkerboard_weight: Weight = Field(default=0.1, description="against upsampling's grid")
+    peak_weight: Weight = Field(default=3.0, description="against activations that stand alone")
+    painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
+    learning_rate: float = Field(default=0.02, gt=0, description="of the convolutions, by Muon")
+    style_learning_rate: float = Field(
+        default=1e-2, gt=0, description="of the style vectors, by Adam"
+    )
+    warmup: float = Field(default=0.1, gt=0, lt=1, description="share of the steps")
+    clip_norm: float = Field(default=1.0, gt=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> "Recipe":
+        ids = [style.id for style in self.styles]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two styles have the same id")
+        return self
+
+    @property
+    def painting_sizes(self) -> list[int]:
+        """The shorter side at which each painting is looked at, style by style, pixels."""
+        return [style.painting_size or self.painting_size for style in self.styles]
+
+    @property
+    def style_weights(self) -> list[float]:
+        """What the style counts, style by style."""
+        own = [style.style_weight for style in self.styles]
+        return [self.style_weight if weight is None else weight for weight in own]
+
+    @property
+    def steps(self) -> int:
+        """All steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def phase(self, step: int) -> Phase:
+        """The phase that step (from 0) belongs to; past the end, the last one."""
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase
+            step -= phase.steps
+        return self.phases[-1]
+
+
+def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a TOML recipe; overrides are `key=value` with a TOML value (`width=16`).
+
+    Raises RecipeError.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise RecipeError(f"override {override!r} is not of the form key=value")
+        values[key.strip()] = _toml_value(value.strip())
+    values.setdefault("name", path.stem)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = (
+            f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()
+        )
+        raise RecipeError("\n".join([f"{path} is not a valid recipe:", *lines])) from error
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string

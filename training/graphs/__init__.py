@@ -1,0 +1,1 @@
+"""ONNX graphs: writing them, checking them, putting them into a model folder."""
