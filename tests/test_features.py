@@ -61,7 +61,7 @@ def test_a_file_holds_the_same_network(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "vgg.safetensors")
     image = planes(1, 32, 32)
     found = load_loss_network(str(tmp_path / "vgg.safetensors"))(image, ["relu3_2"])
-    expected = LossNetwork(weights)(image, ["relu3_2"])
+    expected = LossNetwork(weights, padding="constant")(image, ["relu3_2"])
     assert torch.equal(found["relu3_2"], expected["relu3_2"])
 
 

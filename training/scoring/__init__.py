@@ -1,0 +1,1 @@
+"""Scores of painted pictures, from networks and detectors that no fit has seen."""
