@@ -119,7 +119,7 @@ def table(scores: Scores, networks: Iterable[str]) -> str:
         for network in networks
         for what in (*(layer.removeprefix("relu") for layer in CONTENT_LAYERS), "style")
     ]
-    lines = ["".join(f"{h:>18}" for h in ["", *headings, "faces", "hatch"])]
+    lines = ["".join(f"{h:>20}" for h in ["", *headings, "faces", "hatch"])]
     for style, rows in scores.items():
         lines.append(style)
         lines += [_line(who, _numbers(score), score.faces) for who, score in rows.items()]
@@ -139,7 +139,7 @@ def _line(label: str, numbers: list[float], faces: Survival | None = None) -> st
     *errors, hatch = ("-" if math.isnan(x) else f"{x:.3f}" for x in numbers)
     mark = " *" if faces and numbers[-1] > LIMIT else ""
     cells = [*errors, f"{faces.found}/{faces.faces}" if faces else "", hatch + mark]
-    return "".join(f"{cell:>18}" for cell in [label[:17], *cells])
+    return "".join(f"{cell:>20}" for cell in [label, *cells])
 
 
 def main(arguments: list[str] | None = None) -> int:
