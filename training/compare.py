@@ -19,16 +19,16 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from app.card import ModelFolder, Style, read_folder
-from app.device import CPU, Device
+from app.engine.device import CPU, Device
+from app.engine.network import Network
 from app.errors import PasticheError
-from app.images import from_pillow, to_pillow
-from app.model import Network
-from app.painting import Finish, canvas, finished
+from app.model_folder import ModelFolder, Style, read_folder
+from app.pixels.canvas import Finish, canvas, finished
+from app.pixels.images import from_pillow, to_pillow
 from app.settings import Settings
-from training.data import SUFFIXES, DataError, find_photos, read_image
-from training.features import LossNetworkError, load_loss_network
-from training.losses import TILE
+from training.fit.data import SUFFIXES, DataError, find_photos, read_image
+from training.fit.features import LossNetworkError, load_loss_network
+from training.fit.losses import TILE
 from training.optimize import at_least
 from training.scoring.comparison import Comparison, Score
 from training.scoring.contact_sheet import contact_sheet

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from training.features import named_weights
+from training.fit.features import named_weights
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:

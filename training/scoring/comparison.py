@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.data import to_tensor
-from training.features import LossNetwork
+from training.fit.data import to_tensor
+from training.fit.features import LossNetwork
 from training.scoring.faces import CLEAR, Face, FaceDetector, Survival, survival
 from training.scoring.hatch import Spectrum, flat_spectrum, hatch, whole_spectrum
 from training.scoring.perception import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.losses import ROUNDING, TILE, grey, tiles_of
+from training.fit.losses import ROUNDING, TILE, grey, tiles_of
 
 LIMIT = 2.3  # between published networks, at most 2.1, and pictures with visible hatch, from 2.4
 FLAT = 0.02  # standard deviation of a tile of the photograph, of [0, 1]

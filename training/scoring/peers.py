@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.data import DataError, read_image
+from training.fit.data import DataError, read_image
 
 _PHOTO = re.compile(r"(?P<name>.+)\.photo\.png")
 _PICTURE = re.compile(r"(?P<name>.+)\.(?P<peer>[a-z0-9_]+)\.(?P<style>[a-z0-9_]+)\.jpg")

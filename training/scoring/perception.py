@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.features import LossNetwork
-from training.losses import gram_matrix, relative_error
+from training.fit.features import LossNetwork
+from training.fit.losses import gram_matrix, relative_error
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

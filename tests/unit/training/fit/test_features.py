@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from tests.generated import loss_weights, planes, vgg_weights
-from training.features import LossNetwork, LossNetworkError, load_loss_network, named_weights
+from tests.tools.generated import loss_weights, planes, vgg_weights
+from training.fit.features import LossNetwork, LossNetworkError, load_loss_network, named_weights
 
 VGG = {
     "vgg16": "1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_1 4_2 4_3 5_1",

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.generated import picture
-from training.data import DataError
+from tests.tools.generated import picture
+from training.fit.data import DataError
 from training.scoring.peers import read_peers
 
 

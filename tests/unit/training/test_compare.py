@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage import data
 
-from app.stylizer import Stylizer
-from tests.generated import picture, vgg_weights
+from app.library import Stylizer
+from tests.tools.generated import picture, vgg_weights
 from training import compare
 from training.scoring.hatch import LIMIT
 

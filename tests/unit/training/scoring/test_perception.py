@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.generated import loss_weights, planes, vgg_weights
-from training.features import LossNetwork, LossNetworkError
+from tests.tools.generated import loss_weights, planes, vgg_weights
+from training.fit.features import LossNetwork, LossNetworkError
 from training.scoring.perception import (
     CONTENT_LAYERS,
     STYLE_LAYERS,
