@@ -70,7 +70,7 @@ def test_only_card_reads_and_writes_the_model_folder() -> None:
         if path.stem != "card":
             text = path.read_text()
             assert '"network.json"' not in text, path
-            assert "safe_open" not in text, path
+            assert "safe_open" not in text or path.stem == "features", path  # loss networks
 
 
 def test_only_device_and_export_touch_the_runtime() -> None:

@@ -6,7 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models.vgg import cfgs, make_layers
+
+from training.fit.features import named_weights
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -43,3 +46,13 @@ def loss_weights(seed: int = 0) -> dict[str, Tensor]:
         "conv2_1.weight": 0.2 * torch.randn(8, 8, 3, 3, generator=dice),
         "conv2_1.bias": torch.randn(8, generator=dice),
     }
+
+
+def vgg_weights(seed: int = 0) -> dict[str, Tensor]:
+    """A VGG-16, a sixteenth as wide, with random weights under which no layer fades."""
+    torch.manual_seed(seed)
+    layers = make_layers([c if c == "M" else int(c) // 16 for c in cfgs["D"]])
+    for parameter in layers.parameters():
+        if parameter.dim() > 1:
+            nn.init.kaiming_normal_(parameter)
+    return named_weights(layers)

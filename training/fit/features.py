@@ -1,16 +1,17 @@
 """Loss networks: fixed classifiers whose features measure content and style."""
 
+import itertools
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 VGG_NAMES = ("vgg16", "vgg19")
+_PLACE = re.compile(r"(?:conv|embed)(\d+)_(\d+)\.(?:weight|bias)|normalize\.(?:weight|bias)")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, RGB in [0, 1]
 
 
@@ -27,15 +28,12 @@ class LossNetwork(nn.Module):
     """
 
     def __init__(self, weights: Mapping[str, Tensor], padding: str = "reflect") -> None:
-        """Keep the weights as buffers. padding: `reflect` or `constant`, around every 3x3."""
+        """Keep the weights as float32 buffers. padding: `reflect` or `constant` (zeros).
+
+        Raises LossNetworkError if the weights do not fit together.
+        """
         super().__init__()
-        pattern = re.compile(r"conv(\d+)_(\d+)\.weight")
-        places = sorted(
-            (int(m[1]), int(m[2])) for name in weights if (m := pattern.fullmatch(name))
-        )
-        if not places:
-            raise LossNetworkError("no weights named convB_K.weight: this is not a loss network")
-        self.places, self.padding = places, padding
+        self.places, self.padding = _places(weights), padding
         for name, tensor in weights.items():
             self.register_buffer(name.replace(".", "_"), tensor.detach().float())
 
@@ -76,6 +74,9 @@ class LossNetwork(nn.Module):
 def load_loss_network(source: str) -> LossNetwork:
     """Load `vgg16`, `vgg19` (torchvision's published weights) or a safetensors file.
 
+    A file may hold any VGG, also in half precision. Convolutions pad with zeros, as VGGs were
+    trained, unless the file's metadata has a `padding` that begins with `reflect`.
+
     Raises LossNetworkError with what to do when the weights cannot be had.
     """
     if source in VGG_NAMES:
@@ -86,9 +87,61 @@ def load_loss_network(source: str) -> LossNetwork:
             f"loss network {source!r} is neither {' nor '.join(VGG_NAMES)} nor a safetensors file"
         )
     try:
-        return LossNetwork(load_file(path))
-    except SafetensorError as error:
+        with safe_open(path, "pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            padding = (file.metadata() or {}).get("padding", "zero")
+    except (SafetensorError, OSError) as error:
         raise LossNetworkError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        return LossNetwork(weights, "reflect" if padding.startswith("reflect") else "constant")
+    except LossNetworkError as error:
+        raise LossNetworkError(f"{path}: {error}") from error
+
+
+def _places(weights: Mapping[str, Tensor]) -> list[tuple[int, int]]:
+    """The (block, number) of every convolution, in order. Raises LossNetworkError."""
+    places = sorted(
+        (int(match[1]), int(match[2]))
+        for name in weights
+        if (match := _PLACE.fullmatch(name)) and name.startswith("conv") and name.endswith("weight")
+    )
+    if not places:
+        raise LossNetworkError("no weights named convB_K.weight: this is not a loss network")
+    for (block, number), (next_block, next_number) in itertools.pairwise([(1, 0), *places]):
+        if (next_block, next_number) not in ((block, number + 1), (block + 1, 1)):
+            raise LossNetworkError(f"conv{next_block}_{next_number} has no convolution before it")
+    known = {f"{kind}{block}_{number}" for kind in ("conv", "embed") for block, number in places}
+    for name, tensor in weights.items():
+        layer = name.partition(".")[0]
+        if not _PLACE.fullmatch(name) or layer not in known | {"normalize"}:
+            raise LossNetworkError(f"{name} belongs to no layer of a VGG")
+        if name.endswith("bias") and f"{layer}.weight" not in weights:
+            raise LossNetworkError(f"{name} has no {layer}.weight")
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise LossNetworkError(f"{name} holds values that are not finite numbers")
+    channels = _check(weights, "normalize", 3, 1)
+    for block, number in places:
+        channels = _check(weights, f"conv{block}_{number}", channels, 3)
+        _check(weights, f"embed{block}_{number}", channels, 1)
+    return places
+
+
+def _check(weights: Mapping[str, Tensor], layer: str, channels: int, side: int) -> int:
+    """How many channels come out of a layer that takes `channels`. Raises LossNetworkError."""
+    weight = weights.get(f"{layer}.weight")
+    if weight is None:
+        return channels
+    shape = tuple(weight.shape)
+    if len(shape) != 4 or shape[0] == 0 or shape[1:] != (channels, side, side):
+        raise LossNetworkError(
+            f"{layer}.weight has the shape {shape}; it must be [C, {channels}, {side}, {side}]"
+        )
+    bias = weights.get(f"{layer}.bias")
+    if bias is not None and bias.shape != shape[:1]:
+        raise LossNetworkError(
+            f"{layer}.bias has the shape {tuple(bias.shape)}; it must be [{shape[0]}]"
+        )
+    return shape[0]
 
 
 def _torchvision_vgg(name: str) -> LossNetwork:

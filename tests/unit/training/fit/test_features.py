@@ -3,12 +3,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.models
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from tests.tools.generated import loss_weights, planes
+from tests.tools.generated import loss_weights, planes, vgg_weights
 from training.fit.features import LossNetwork, LossNetworkError, load_loss_network, named_weights
 
 VGG = {
@@ -61,7 +62,7 @@ def test_a_file_holds_the_same_network(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "vgg.safetensors")
     image = planes(1, 32, 32)
     found = load_loss_network(str(tmp_path / "vgg.safetensors"))(image, ["relu3_2"])
-    expected = LossNetwork(weights)(image, ["relu3_2"])
+    expected = LossNetwork(weights, padding="constant")(image, ["relu3_2"])
     assert torch.equal(found["relu3_2"], expected["relu3_2"])
 
 
@@ -114,6 +115,59 @@ def test_a_file_that_is_no_loss_network_is_told(
     elif content is not None:
         save_file(content, path)
     with pytest.raises(LossNetworkError, match=words):
+        load_loss_network(str(path))
+
+
+def test_a_half_precision_vgg_is_read_and_pads_with_zeros(tmp_path: Path) -> None:
+    weights = {name: w.half() for name, w in vgg_weights().items()}
+    save_file(weights, tmp_path / "vgg.safetensors")
+    network, image = load_loss_network(str(tmp_path / "vgg.safetensors")), planes(1, 32, 48)
+    conv = F.conv2d(
+        F.conv2d(image, weights["normalize.weight"].float(), weights["normalize.bias"].float()),
+        weights["conv1_1.weight"].float(), weights["conv1_1.bias"].float(), padding=1,
+    )  # fmt: skip
+    torch.testing.assert_close(network(image, ["relu1_1"])["relu1_1"], F.relu(conv))
+
+
+def test_a_file_can_ask_for_reflection(tmp_path: Path) -> None:
+    weights, image = loss_weights(), planes(1, 16, 16)
+    save_file(weights, tmp_path / "vgg.safetensors", {"padding": "reflect 1"})
+    found = load_loss_network(str(tmp_path / "vgg.safetensors"))(image, ["relu2_1"])
+    expected = LossNetwork(weights, padding="reflect")(image, ["relu2_1"])
+    assert torch.equal(found["relu2_1"], expected["relu2_1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"conv2_1.weight": torch.zeros(8, 9, 3, 3)}, r"conv2_1.weight has .* \[C, 8, 3, 3\]"),
+        ({"conv2_1.weight": torch.zeros(8, 8, 5, 5)}, r"conv2_1.weight has .* \[C, 8, 3, 3\]"),
+        ({"conv2_1.weight": torch.zeros(8)}, r"conv2_1.weight has the shape \(8,\)"),
+        ({"conv2_1.bias": torch.zeros(7)}, r"conv2_1.bias has the shape \(7,\); .* \[8\]"),
+        ({"normalize.weight": torch.zeros(3, 1, 1, 1)}, r"normalize.weight has .* \[C, 3, 1, 1\]"),
+        ({"embed1_1.weight": torch.zeros(9, 7, 1, 1)}, r"embed1_1.weight has .* \[C, 8, 1, 1\]"),
+        ({"embed1_2.weight": torch.zeros(9, 8, 1, 1)}, "embed1_2.weight belongs to no layer"),
+        ({"fc6.weight": torch.zeros(9, 8)}, "fc6.weight belongs to no layer"),
+        ({"normalize.bias": torch.zeros(3)}, "normalize.bias has no normalize.weight"),
+        ({"conv1_1.bias": torch.full((8,), torch.nan)}, "conv1_1.bias holds values"),
+        ({"conv1_1.bias": torch.zeros(8, dtype=torch.int8)}, "conv1_1.bias holds values"),
+        ({"conv2_3.weight": torch.zeros(8, 8, 3, 3)}, "conv2_3 has no convolution before it"),
+    ],
+)
+def test_weights_that_do_not_fit_together_are_an_error(
+    tmp_path: Path, change: dict[str, Tensor], words: str
+) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_file(loss_weights() | change, path)
+    with pytest.raises(LossNetworkError, match=rf"loss\.safetensors: {words}"):
+        load_loss_network(str(path))
+
+
+def test_a_file_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "loss.safetensors"
+    save_file(loss_weights(), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(LossNetworkError, match="not a readable safetensors file"):
         load_loss_network(str(path))
 
 
