@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from skimage import data
 from starlette.testclient import TestClient
+from training.fit.network import Gallery, TransformNetwork
 
 from app.http.server import create_app
 from app.pixels.images import encode, from_pillow
 from app.settings import Settings, read_settings
 from training.export import export
-from training.fit.network import Gallery, TransformNetwork
 from training.fit.recipe import Recipe
 
 STYLES = ("warm", "cold", "plain")

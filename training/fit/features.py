@@ -66,6 +66,23 @@ class LossNetwork(nn.Module):
                     break
         return features
 
+    def compress_embeddings(self) -> None:
+        """Rotate embedded features into as few channels as they span; losses stay what they are.
+
+        An embedding is linear: f -> E f + b = M [f; 1]. With M = Q R, R [f; 1] has the norms,
+        distances and, as Q drops out of every Frobenius norm, the relative Gram errors of the
+        embedded features, in one channel more than f has.
+        """
+        for place in (f"{block}_{number}" for block, number in self.places):
+            weight = getattr(self, f"embed{place}_weight", None)
+            if weight is None or weight.shape[0] <= weight.shape[1] + 1:
+                continue
+            bias = getattr(self, f"embed{place}_bias", weight.new_zeros(len(weight)))
+            matrix = torch.cat([weight[:, :, 0, 0], bias[:, None]], dim=1).double()
+            _, triangle = torch.linalg.qr(matrix, mode="r")
+            self.register_buffer(f"embed{place}_weight", triangle[:, :-1, None, None].float())
+            self.register_buffer(f"embed{place}_bias", triangle[:, -1].float())
+
     def _convolve(self, x: Tensor, name: str) -> Tensor:
         weight = getattr(self, f"{name}_weight", None)
         return x if weight is None else F.conv2d(x, weight, getattr(self, f"{name}_bias", None))
@@ -93,7 +110,9 @@ def load_loss_network(source: str) -> LossNetwork:
     except (SafetensorError, OSError) as error:
         raise LossNetworkError(f"{path} is not a readable safetensors file: {error}") from error
     try:
-        return LossNetwork(weights, "reflect" if padding.startswith("reflect") else "constant")
+        network = LossNetwork(weights, "reflect" if padding.startswith("reflect") else "constant")
+        network.compress_embeddings()
+        return network
     except LossNetworkError as error:
         raise LossNetworkError(f"{path}: {error}") from error
 

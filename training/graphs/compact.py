@@ -1,7 +1,6 @@
 """The graph of the compact layout.
 
-Pixels are unshuffled and shuffled as bytes, which costs a quarter of moving floats; the scaling of
-pixels lies in the weights of the first and the last convolution.
+Pixels are unshuffled and shuffled as bytes, which costs a quarter of moving floats.
 """
 
 import numpy as np
@@ -11,13 +10,16 @@ from torch import nn
 from training.fit.networks.compact import KERNEL, PIXEL_CHANNELS, UNSHUFFLE, Block, CompactNetwork
 from training.graphs.transform import Graph, Normalise, bias_of, padded_image, weight_of
 
+# PyTorch unshuffles pixels into the order (RGB, row, column); bytes lie in (row, column, RGB).
+BYTE_ORDER = np.arange(PIXEL_CHANNELS).reshape(3, UNSHUFFLE, UNSHUFFLE).transpose(1, 2, 0).ravel()
+
 
 def paint(g: Graph, network: CompactNetwork, normalise: Normalise) -> str:
     """Add the network's nodes: pastiche uint8 [N, H', W', 3] of the input `image`."""
     x = g.add("Cast", _unshuffled_pixels(g, padded_image(g, network.stride)), to=g.onnx_number)
     # In [-0.5, 0.5], as float16 loses digits at 255.
     x = g.add("Sub", g.add("Mul", x, g.scalar(1 / 255)), g.scalar(0.5))
-    x = normalise(g.convolve(g.pad(x, 1, "edge"), weight_of(network.stem)))
+    x = normalise(g.convolve(g.pad(x, 1, "edge"), weight_of(network.stem)[:, BYTE_ORDER]))
     for block in network.first:
         x = _block(g, x, block, normalise)
     skip = x
@@ -26,11 +28,15 @@ def paint(g: Graph, network: CompactNetwork, normalise: Normalise) -> str:
     x = g.convolve(x, down, bias_of(network.down), stride=2)
     for block in network.body:
         x = _block(g, x, block, normalise)
-    x = g.convolve(x, weight_of(network.up), bias_of(network.up))
-    x = g.add("Add", _shuffled(g, x, network.quarter_width, 2), normalise(skip))
+    # Channels in the order (row, column, C), as _shuffled takes them.
+    quarter = network.quarter_width
+    order = np.arange(4 * quarter).reshape(quarter, 4).T.ravel()
+    x = g.convolve(x, weight_of(network.up)[order], bias_of(network.up)[order])
+    x = g.add("Add", _shuffled(g, x, quarter), normalise(skip))
     for block in network.last:
         x = _block(g, x, block, normalise)
-    x = g.convolve(g.pad(x, 1, "edge"), weight_of(network.output), bias_of(network.output))
+    weight, bias = weight_of(network.output)[BYTE_ORDER], bias_of(network.output)[BYTE_ORDER]
+    x = g.convolve(g.pad(x, 1, "edge"), weight, bias)
     x = g.add("Clip", g.add("Add", x, g.scalar(0.5)), g.scalar(0), g.scalar(1))
     x = g.add("Cast", g.add("Round", g.add("Mul", x, g.scalar(255))), to=TensorProto.UINT8)
     return _shuffled_pixels(g, x)
@@ -44,29 +50,38 @@ def _block(g: Graph, x: str, block: nn.Module, normalise: Normalise) -> str:
     return g.add("Add", x, g.convolve(y, weight_of(block.project), bias_of(block.project)))
 
 
-def _shuffled(g: Graph, x: str, channels: int, factor: int) -> str:
-    # DepthToSpace, which ONNX Runtime runs on a single thread.
+def _shuffled(g: Graph, x: str, channels: int) -> str:
+    """Shuffle [N, 4 C, h, w], its channels in the order (row, column, C), to [N, C, 2h, 2w]."""
+    # Each transpose moves one axis, which ONNX Runtime does many times faster than several.
     sides = g.add("Shape", x, start=2, end=4)
-    split = g.integers(0, channels, factor, factor)
-    x = g.add("Reshape", x, g.add("Concat", split, sides, axis=0))
-    x = g.add("Transpose", x, perm=[0, 1, 4, 2, 5, 3])
-    larger = g.add("Mul", sides, g.integers(factor))
+    x = g.add("Reshape", x, g.integers(0, 2, 2, -1))
+    x = g.add("Transpose", x, perm=[0, 1, 3, 2])
+    shape = g.add("Concat", g.integers(0, 2, channels), sides, g.integers(2), axis=0)
+    x = g.add("Transpose", g.add("Reshape", x, shape), perm=[0, 2, 3, 1, 4, 5])
+    larger = g.add("Mul", sides, g.integers(2))
     return g.add("Reshape", x, g.add("Concat", g.integers(0, channels), larger, axis=0))
 
 
 def _unshuffled_pixels(g: Graph, image: str) -> str:
-    f, three = g.integers(UNSHUFFLE), g.integers(3)
+    """uint8 [N, H, W, 3] to [N, 48, H/4, W/4], its channels in the order (row, column, RGB)."""
+    f, row = g.integers(UNSHUFFLE), g.integers(UNSHUFFLE * 3)
     rows = g.add("Div", g.add("Shape", image, start=1, end=2), f)
     columns = g.add("Div", g.add("Shape", image, start=2, end=3), f)
-    shape = g.add("Concat", g.integers(0), rows, f, columns, f, three, axis=0)
-    x = g.add("Transpose", g.add("Reshape", image, shape), perm=[0, 5, 2, 4, 1, 3])
+    shape = g.add("Concat", g.integers(0), rows, f, g.integers(-1), axis=0)
+    x = g.add("Transpose", g.add("Reshape", image, shape), perm=[0, 2, 1, 3])
+    x = g.add("Reshape", x, g.add("Concat", g.integers(0, UNSHUFFLE, -1), row, axis=0))
+    x = g.add("Transpose", x, perm=[0, 1, 3, 2])
     shape = g.add("Concat", g.integers(0, PIXEL_CHANNELS), rows, columns, axis=0)
     return g.add("Reshape", x, shape)
 
 
 def _shuffled_pixels(g: Graph, x: str) -> str:
-    sides = g.add("Shape", x, start=2, end=4)
-    shape = g.add("Concat", g.integers(0, 3, UNSHUFFLE, UNSHUFFLE), sides, axis=0)
-    x = g.add("Transpose", g.add("Reshape", x, shape), perm=[0, 4, 2, 5, 3, 1])
-    larger = g.add("Mul", sides, g.integers(UNSHUFFLE))
-    return g.add("Reshape", x, g.add("Concat", g.integers(0), larger, g.integers(3), axis=0))
+    """The inverse of _unshuffled_pixels."""
+    rows, columns = (g.add("Shape", x, start=i, end=i + 1) for i in (2, 3))
+    x = g.add("Reshape", x, g.integers(0, UNSHUFFLE, UNSHUFFLE * 3, -1))
+    x = g.add("Transpose", x, perm=[0, 1, 3, 2])
+    shape = g.add("Concat", g.integers(0, UNSHUFFLE), rows, g.integers(-1), axis=0)
+    x = g.add("Transpose", g.add("Reshape", x, shape), perm=[0, 2, 1, 3])
+    f = g.integers(UNSHUFFLE)
+    sides = [g.add("Mul", side, f) for side in (rows, columns)]
+    return g.add("Reshape", x, g.add("Concat", g.integers(0), *sides, g.integers(3), axis=0))

@@ -71,9 +71,7 @@ class Graph:
         """Convolve without padding: weight [O, I / groups, kh, kw], bias [O] if given."""
         constants = [self.weights(value) for value in (weight, *bias)]
         sides, strides = list(weight.shape[2:]), [stride, stride]
-        return self.add(
-            "Conv", x, *constants, kernel_shape=sides, strides=strides, group=groups
-        )
+        return self.add("Conv", x, *constants, kernel_shape=sides, strides=strides, group=groups)
 
 
 Normalise = Callable[[str], str]
@@ -88,7 +86,6 @@ class Normalisation:
         sizes = [c for c in network.channels for _ in range(2)]
         split = g.add_many("Split", self.input, g.integers(*sizes), outputs=len(sizes), axis=1)
         self._pieces = iter(split)
-        self._planes, self._end = g.integers(2, 3), g.integers(-1)
         self.frozen: list[str] = []
         kinds = {"stylize": self._instance_norm, "freeze": self._record, "apply": self._affine}
         self._normalise = kinds[kind]
@@ -101,14 +98,14 @@ class Normalisation:
         return self._g.add("Cast", x, to=TensorProto.FLOAT16)
 
     def _per_plane(self, x: str, gain: str, shift: str) -> str:
-        g = self._g
-        scaled = g.add("Mul", x, g.add("Unsqueeze", gain, self._planes))
-        return g.add("Add", scaled, g.add("Unsqueeze", shift, self._planes))
+        g, planes = self._g, self._g.integers(2, 3)
+        scaled = g.add("Mul", x, g.add("Unsqueeze", gain, planes))
+        return g.add("Add", scaled, g.add("Unsqueeze", shift, planes))
 
     def _instance_norm(self, x: str) -> str:
         # The operator's scale and shift hold for a whole batch: the batch becomes one long image.
-        g = self._g
-        scale, shift = (g.add("Reshape", next(self._pieces), self._end) for _ in range(2))
+        g, end = self._g, self._g.integers(-1)
+        scale, shift = (g.add("Reshape", next(self._pieces), end) for _ in range(2))
         shape, sides = g.add("Shape", x), g.add("Shape", x, start=2)
         x = g.add("Reshape", x, g.add("Concat", g.integers(1, -1), sides, axis=0))
         x = g.add("InstanceNormalization", x, scale, shift, epsilon=EPSILON)
@@ -122,7 +119,7 @@ class Normalisation:
         variance = g.add("ReduceMean", g.add("Mul", centred, centred), axes=[2, 3], keepdims=0)
         deviation = g.add("Sqrt", g.add("Add", variance, g.scalar(EPSILON, np.float32)))
         gain = g.add("Div", scale, deviation)
-        mean = g.add("Squeeze", mean, self._planes)
+        mean = g.add("Squeeze", mean, g.integers(2, 3))
         self.frozen += [gain, g.add("Sub", shift, g.add("Mul", gain, mean))]
         return self._per_plane(x, self.frozen[-2], self.frozen[-1])
 
@@ -133,7 +130,7 @@ class Normalisation:
 def model(
     g: Graph, kind: Kind, network: TransformNetwork, normalise: Normalisation, pastiche: str
 ) -> onnx.ModelProto:
-    """Close a graph. pastiche: uint8 [N, H', W', 3], padded; cropped to the image's H and W here."""
+    """Close a graph. pastiche: uint8 [N, H', W', 3] with padding, which is cropped here."""
     if kind == "freeze":
         output = g.add("Concat", *normalise.frozen, axis=1)
         shape: list[str | int] = ["N", network.style_dimension]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from training.fit.network import TransformNetwork
 
 from app.model_folder import read_folder
 from tests.conftest import STYLES, make_folder, make_gallery, make_recipe
 from tests.tools.generated import picture, pixels, write_pictures
 from training import export
 from training.fit.checkpoint import CHECKPOINT, start
-from training.fit.network import TransformNetwork
 from training.graphs import transform as graph
 
 

@@ -2,8 +2,9 @@
 
 The image's 4x4 blocks become channels (the pixel unshuffle of Shi et al., arXiv:1609.05158). Blocks
 of large depthwise kernels (after ConvNeXt, Liu et al., arXiv:2201.03545) work at a quarter of the
-resolution and, for most of the depth, at an eighth, where large kernels see far for little cost. One
-normalisation a block. A skip at a quarter carries faces, lines and lettering past the eighth.
+resolution and, for most of the depth, at an eighth, where large kernels see far for little cost.
+Each block has one normalisation. A skip at a quarter carries faces, lines and lettering past the
+eighth.
 """
 
 import torch
@@ -105,7 +106,7 @@ class CompactNetwork(TransformNetwork):
 
     @property
     def reach(self) -> int:
-        """Half a kernel in each block and 3x3, times the stride there; whole strides for both ends."""
+        """Half of every kernel, times the stride where it runs, and a whole stride for both ends."""
         quarters = 2 + (KERNEL // 2) * (len(self.first) + len(self.last))
         eighths = (KERNEL // 2) * len(self.body)
         return UNSHUFFLE * quarters + 2 * UNSHUFFLE * eighths + 2 * UNSHUFFLE

@@ -1,7 +1,7 @@
 """The interface of transform networks: an image and a style vector in, an image out.
 
 Instance norm after Ulyanov et al. (arXiv:1607.08022), with its scale and shift given from outside
-after Dumoulin et al. (arXiv:1610.07629). All scales and shifts laid end to end are the style vector.
+after Dumoulin et al. (arXiv:1610.07629). All scales and shifts, end to end, are the style vector.
 """
 
 from abc import ABC, abstractmethod

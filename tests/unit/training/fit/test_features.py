@@ -11,6 +11,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from tests.tools.generated import loss_weights, planes, vgg_weights
 from training.fit.features import LossNetwork, LossNetworkError, load_loss_network, named_weights
+from training.fit.losses import gram_matrix, relative_error
 
 VGG = {
     "vgg16": "1_1 1_2 2_1 2_2 3_1 3_2 3_3 4_1 4_2 4_3 5_1",
@@ -181,3 +182,23 @@ def test_a_failed_download_says_what_to_do(
     monkeypatch.setattr(torchvision.models, "get_model", fail)
     with pytest.raises(LossNetworkError, match=rf"vgg19 \({error}\); connect once.*checkpoints"):
         load_loss_network("vgg19")
+
+
+def test_compressed_embeddings_have_the_same_losses_in_fewer_channels() -> None:
+    rng = torch.Generator().manual_seed(0)
+    weights = loss_weights() | {
+        "embed1_1.weight": torch.randn(40, 8, 1, 1, generator=rng),
+        "embed1_1.bias": torch.randn(40, generator=rng),
+    }
+    full, small = LossNetwork(weights), LossNetwork(weights)
+    small.compress_embeddings()
+    one, other = planes(1, 24, 24), planes(1, 24, 24).flip(3)
+    pairs = [
+        [network(image, ["relu1_1"])["relu1_1"] for image in (one, other)]
+        for network in (full, small)
+    ]
+    assert [pair[0].shape[1] for pair in pairs] == [40, 9]
+    content = [relative_error(*pair) for pair in pairs]
+    style = [relative_error(*map(gram_matrix, pair)) for pair in pairs]
+    torch.testing.assert_close(content[1], content[0], rtol=1e-4, atol=0)
+    torch.testing.assert_close(style[1], style[0], rtol=1e-4, atol=0)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
+from training.fit.network import Gallery, moments
 
 from tests.conftest import make_gallery, make_recipe
 from tests.tools.generated import pixels
 from training.export import paint
-from training.fit.network import Gallery, moments
 from training.graphs.transform import Kind, build_graph
 
 Pixels = NDArray[np.uint8]

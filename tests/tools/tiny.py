@@ -1,0 +1,22 @@
+"""Tiny transform networks, one of each layout, with enough contrast that every style differs."""
+
+import torch
+
+from training.fit.networks.layout import CompactLayout, JohnsonLayout, Layout
+from training.fit.networks.styled import StyledNetwork
+
+JOHNSON = JohnsonLayout(width=4, residual_blocks=1)
+COMPACT = CompactLayout(eighth_width=8, blocks=(1, 1, 1))
+LAYOUTS: tuple[Layout, ...] = (JOHNSON, COMPACT)
+
+
+def tiny_network(layout: Layout = JOHNSON, styles: int = 3, seed: int = 0) -> StyledNetwork:
+    """A network of random weights and styles."""
+    torch.manual_seed(seed)
+    styled = StyledNetwork(layout.build(), styles)
+    with torch.no_grad():
+        for name, weight in styled.network.named_parameters():
+            if name == "output.weight":
+                weight.mul_(10 if layout.name == "johnson" else 2)
+        styled.styles.add_(0.5 * torch.randn_like(styled.styles))
+    return styled.eval()
