@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from tests.system.test_deployment import free_port, needs_nginx
 from tests.tools import soak
+from tests.tools.gateway import free_port, needs_nginx
 from tests.tools.load import NO_CONNECTION, RESET, Load, Outcome, Report, _arrivals, report
 from tests.tools.soak import Flood, Line
 

@@ -25,7 +25,8 @@ from app.engine.network import Network
 from app.engine.service import Answer, Service
 from app.http.server import serve
 from app.settings import read_settings
-from tests.system.test_deployment import ROOT, free_port
+from tests.tools.gateway import free_port
+from tests.tools.pages import ROOT
 
 PATIENCE = 120  # seconds for a server to start or stop
 
