@@ -4,14 +4,10 @@ import http.client
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -22,14 +18,13 @@ import yaml
 from app.http.problems import MEDIA_TYPE, Problem
 from app.http.server import KEEP_ALIVE
 from app.settings import Settings
-from tests.system.test_documentation import CODES
+from tests.tools.error_codes import CODES
+from tests.tools.gateway import command, gateway, needs_nginx, write_configuration
+from tests.tools.repository import ROOT
+from tests.tools.servers import ServerProcess, free_port
 from tests.tools.stub import answering
 
-ROOT = Path(__file__).resolve().parents[2]
-NGINX = shutil.which("nginx") or (shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"))
 DEVICES = ("cpu", "gpu")
-
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
 
 
 def read(name: str) -> str:
@@ -249,65 +244,12 @@ def test_the_gateways_own_errors_are_problem_documents() -> None:
     assert conf.count(f"default_type {MEDIA_TYPE};") == len(answers)
 
 
-def local_gateway(folder: Path, port: int, *replicas: int) -> Path:
-    """deploy/nginx.conf for this machine: on the loopback, everything that it writes in folder."""
-    conf = read("deploy/nginx.conf")
-    name = re.search(r"server pastiche:8000(.*)\n", conf)
-    assert name
-    servers = "\n".join(f"server 127.0.0.1:{replica}{name[1]}" for replica in replicas)
-    for here, there in {
-        "/tmp/": f"{folder}/",
-        "/dev/stderr": f"{folder}/errors.log",
-        "/dev/stdout": f"{folder}/access.log",
-        "listen 8080": f"listen 127.0.0.1:{port}",
-        name[0]: f"{servers}\n",
-    }.items():
-        assert here in conf
-        conf = conf.replace(here, there)
-    path = folder / "nginx.conf"
-    path.write_text(conf)
-    return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def nginx(folder: Path, conf: Path, *arguments: str) -> list[str]:
-    errors = str(folder / "start.log")
-    return [str(NGINX), "-p", str(folder), "-c", str(conf), "-e", errors, *arguments]
-
-
 @needs_nginx
 def test_nginx_takes_the_gateways_configuration(tmp_path: Path) -> None:
-    conf = local_gateway(tmp_path, free_port(), free_port())
-    done = subprocess.run(nginx(tmp_path, conf, "-t"), capture_output=True, text=True, timeout=30)
+    conf = write_configuration(tmp_path, free_port(), free_port())
+    done = subprocess.run(command(tmp_path, conf, "-t"), capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
-
-
-@contextmanager
-def gateway(folder: Path, *replicas: int) -> Iterator[http.client.HTTPConnection]:
-    """A connection to a running nginx before replicas."""
-    port = free_port()
-    conf = local_gateway(folder, port, *replicas)
-    with subprocess.Popen(nginx(folder, conf, "-g", "daemon off;")) as process:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        try:
-            for _ in range(200):
-                try:
-                    connection.connect()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.02)
-            yield connection
-        finally:
-            connection.close()
-            process.terminate()
-            process.wait(timeout=20)
 
 
 @needs_nginx
@@ -381,50 +323,15 @@ def test_the_gateway_hands_on_what_the_replica_answers_but_not_its_metrics(tmp_p
     assert statuses == [(200, None), (404, None), (404, MEDIA_TYPE)]
 
 
-class Replica:
-    """A server in a process of its own, on a port that stays its."""
-
-    def __init__(self, models: Path) -> None:
-        self.port = free_port()
-        self._environment = {
-            **os.environ,
-            "PASTICHE_MODELS": str(models),
-            "PASTICHE_DEVICE": "cpu",
-            "PASTICHE_THREADS": "1",
-            "PASTICHE_SHUTDOWN_DELAY": "3",  # longer than nginx passes over who has come back
-        }
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            command, env=self._environment, cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=60)
-
-    def wait(self) -> None:
-        for _ in range(2400):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            try:
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                pass
-            finally:
-                connection.close()
-            time.sleep(0.05)
-        raise TimeoutError("the replica did not become ready")
-
-
 @needs_nginx
 def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
     tmp_path: Path, models: Path, jpeg: bytes
 ) -> None:
-    replicas = [Replica(models), Replica(models)]
+    # The delay is longer than nginx avoids a server that has restarted (fail_timeout).
+    replicas = [
+        ServerProcess(tmp_path / f"{i}.log", models=models, threads=1, shutdown_delay=3)
+        for i in range(2)
+    ]
     answers: list[tuple[int, bytes]] = []
     over = threading.Event()
 
@@ -438,7 +345,9 @@ def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
 
     try:
         for replica in replicas:
-            replica.wait()
+            replica.launch()
+        for replica in replicas:
+            replica.wait_for_status("ready")
         with gateway(tmp_path, *(replica.port for replica in replicas)) as connection:
             callers = [threading.Thread(target=call, args=[connection.port]) for _ in range(3)]
             for caller in callers:
@@ -446,13 +355,12 @@ def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
             for replica in replicas:
                 replica.stop()
                 replica.start()
-                replica.wait()
             over.set()
             for caller in callers:
                 caller.join()
     finally:
         over.set()
         for replica in replicas:
-            replica.stop()
+            replica.kill()
     assert len(answers) > 10
     assert [answer for answer in answers if answer[0] != 200] == []

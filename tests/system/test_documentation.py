@@ -3,23 +3,23 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 from starlette.routing import Route
 
-from app.errors import PasticheError
 from app.http.problems import Problem
 from app.http.routes import open_router, router
 from app.http.server import create_app
 from app.model_folder import Card
 from app.options import Options
 from app.settings import BUNDLED_MODELS, PREFIX, Settings
+from tests.tools.error_codes import CODES
+from tests.tools.markdown import anchors
+from tests.tools.repository import ROOT
 from training.fit.recipe import Phase, Recipe, Style
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in (*DOCS.glob("*.md"), *ROOT.glob("*.md")))
 
@@ -89,15 +89,6 @@ def test_every_route_is_documented(call: str) -> None:
 def test_no_route_is_documented_that_there_is_not() -> None:
     documented = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`\s]*)`", text("api.md")))
     assert documented <= routes()
-
-
-def errors(base: type[PasticheError] = PasticheError) -> Iterator[type[PasticheError]]:
-    yield base
-    for derived in base.__subclasses__():
-        yield from errors(derived)
-
-
-CODES = {error.code: error.status for error in errors()}
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
@@ -173,12 +164,6 @@ def test_the_problem_document_that_is_shown_is_one() -> None:
     for problem in problems:
         Problem.model_validate(problem)
         assert CODES[problem["code"]] == problem["status"]
-
-
-def anchors(page: Path) -> set[str]:
-    """Of all headings, as they are made where the pages are read."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

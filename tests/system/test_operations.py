@@ -1,16 +1,15 @@
 """The alerts, their metrics and their runbooks."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from app.metrics import Metrics
-from tests.system.test_documentation import anchors
+from tests.tools.markdown import anchors
+from tests.tools.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "operations.md"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 
