@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.tools.repository import ROOT
+
 SOURCES = sorted(path for name in ("app", "training") for path in (ROOT / name).rglob("*.py"))
 HEAVY = {"torch", "torchvision", "tensorboard", "onnx", "training", "skimage"}
 

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ import yaml
 from app.http.problems import MEDIA_TYPE, Problem
 from app.http.server import KEEP_ALIVE
 from app.settings import Settings
-from tests.tools.gateway import free_port, gateway, local_gateway, needs_nginx, nginx
-from tests.tools.pages import ROOT, error_codes
+from tests.tools.error_codes import CODES
+from tests.tools.gateway import command, gateway, needs_nginx, write_configuration
+from tests.tools.repository import ROOT
+from tests.tools.servers import ServerProcess, free_port
 from tests.tools.stub import answering
 
-CODES = error_codes()
 DEVICES = ("cpu", "gpu")
 
 
@@ -246,8 +246,8 @@ def test_the_gateways_own_errors_are_problem_documents() -> None:
 
 @needs_nginx
 def test_nginx_accepts_the_configuration_without_warnings(tmp_path: Path) -> None:
-    conf = local_gateway(tmp_path, free_port(), free_port())
-    done = subprocess.run(nginx(tmp_path, conf, "-t"), capture_output=True, text=True, timeout=30)
+    conf = write_configuration(tmp_path, free_port(), free_port())
+    done = subprocess.run(command(tmp_path, conf, "-t"), capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
 
@@ -323,50 +323,15 @@ def test_the_gateway_passes_answers_through_but_hides_metrics(tmp_path: Path) ->
     assert statuses == [(200, None), (404, None), (404, MEDIA_TYPE)]
 
 
-class Replica:
-    """A server in its own process; a restart keeps its port."""
-
-    def __init__(self, models: Path) -> None:
-        self.port = free_port()
-        self._environment = {
-            **os.environ,
-            "PASTICHE_MODELS": str(models),
-            "PASTICHE_DEVICE": "cpu",
-            "PASTICHE_THREADS": "1",
-            "PASTICHE_SHUTDOWN_DELAY": "3",  # longer than fail_timeout in nginx.conf
-        }
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            command, env=self._environment, cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=60)
-
-    def wait(self) -> None:
-        for _ in range(2400):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            try:
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                pass
-            finally:
-                connection.close()
-            time.sleep(0.05)
-        raise TimeoutError("the replica did not become ready")
-
-
 @needs_nginx
 def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
     tmp_path: Path, models: Path, jpeg: bytes
 ) -> None:
-    replicas = [Replica(models), Replica(models)]
+    # The delay is longer than nginx avoids a server that has restarted (fail_timeout).
+    replicas = [
+        ServerProcess(tmp_path / f"{i}.log", models=models, threads=1, shutdown_delay=3)
+        for i in range(2)
+    ]
     answers: list[tuple[int, bytes]] = []
     over = threading.Event()
 
@@ -380,7 +345,9 @@ def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
 
     try:
         for replica in replicas:
-            replica.wait()
+            replica.launch()
+        for replica in replicas:
+            replica.wait_for_status("ready")
         with gateway(tmp_path, *(replica.port for replica in replicas)) as connection:
             clients = [threading.Thread(target=call, args=[connection.port]) for _ in range(3)]
             for client in clients:
@@ -388,13 +355,12 @@ def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
             for replica in replicas:
                 replica.stop()
                 replica.start()
-                replica.wait()
             over.set()
             for client in clients:
                 client.join()
     finally:
         over.set()
         for replica in replicas:
-            replica.stop()
+            replica.kill()
     assert len(answers) > 10
     assert [answer for answer in answers if answer[0] != 200] == []

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.tools import slow
-from tests.tools.pages import ROOT
+from tests.tools.repository import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)

@@ -15,11 +15,14 @@ from app.http.server import create_app
 from app.metrics import Metrics
 from app.model_folder import Card
 from app.settings import Settings
-from tests.tools.pages import DOCS, PAGES, ROOT, anchors, error_codes
+from tests.tools.error_codes import CODES
+from tests.tools.markdown import anchors
 from tests.tools.reference import TABLES, StaleDocsError, modules, with_table
+from tests.tools.repository import ROOT
 from training.fit.recipe import Phase, Recipe, Style
 
-CODES = error_codes()
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 
 
 def text(page: str) -> str:

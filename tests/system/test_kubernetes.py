@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from app.settings import Settings
-from tests.tools.pages import ROOT
+from tests.tools.repository import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSION = "1.37"

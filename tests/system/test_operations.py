@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from app.metrics import Metrics
-from tests.tools.pages import ROOT, anchors
+from tests.tools.markdown import anchors
+from tests.tools.repository import ROOT
 
 PAGE = ROOT / "docs" / "operations.md"
 PROMETHEUS = ROOT / "deploy" / "prometheus"

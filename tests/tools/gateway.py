@@ -1,9 +1,8 @@
-"""nginx with deploy/nginx.conf in front of local servers."""
+"""nginx with deploy/nginx.conf, adapted to run on this machine."""
 
 import http.client
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,56 +11,49 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.pages import ROOT
+from tests.tools.repository import ROOT
+from tests.tools.servers import free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
-def local_gateway(folder: Path, port: int, *replicas: int) -> Path:
-    """Write deploy/nginx.conf for the loopback, with all of its output in `folder`."""
+def write_configuration(folder: Path, port: int, *replicas: int) -> Path:
+    """Write deploy/nginx.conf for the loopback interface, with all its files in `folder`."""
     conf = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
     name = re.search(r"server pastiche:8000(.*)\n", conf)
     assert name
     servers = "\n".join(f"server 127.0.0.1:{replica}{name[1]}" for replica in replicas)
-    for here, there in {
+    for old, new in {
         "/tmp/": f"{folder}/",
         "/dev/stderr": f"{folder}/errors.log",
         "/dev/stdout": f"{folder}/access.log",
         "listen 8080": f"listen 127.0.0.1:{port}",
         name[0]: f"{servers}\n",
     }.items():
-        assert here in conf
-        conf = conf.replace(here, there)
+        assert old in conf
+        conf = conf.replace(old, new)
     path = folder / "nginx.conf"
     path.write_text(conf)
     return path
 
 
-def free_port() -> int:
-    """A port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def nginx(folder: Path, conf: Path, *arguments: str) -> list[str]:
-    """The command that starts nginx with a configuration."""
+def command(folder: Path, conf: Path, *arguments: str) -> list[str]:
+    """Return the command that runs nginx with a configuration."""
     errors = str(folder / "start.log")
     return [str(NGINX), "-p", str(folder), "-c", str(conf), "-e", errors, *arguments]
 
 
 @contextmanager
 def gateway(folder: Path, *replicas: int) -> Iterator[http.client.HTTPConnection]:
-    """Run nginx in front of replicas on these ports; yields a connection to it."""
+    """Run nginx in front of replicas, given by their ports, and yield a connection to it."""
     port = free_port()
-    conf = local_gateway(folder, port, *replicas)
-    with subprocess.Popen(nginx(folder, conf, "-g", "daemon off;")) as process:
+    conf = write_configuration(folder, port, *replicas)
+    with subprocess.Popen(command(folder, conf, "-g", "daemon off;")) as process:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         try:
-            for _ in range(200):
+            for _ in range(500):
                 try:
                     connection.connect()
                     break

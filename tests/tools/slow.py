@@ -11,7 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-LIST = Path(__file__).resolve().parents[1] / "slow.txt"
+from tests.tools.repository import ROOT
+
+LIST = ROOT / "tests" / "slow.txt"
 SECONDS = 1.0
 _CALL = re.compile(r"^(\d+\.\d+)s call +(tests/\S+\.py::\w+)", re.MULTILINE)
 
@@ -37,7 +39,7 @@ def stale(listed: Iterable[str]) -> list[str]:
     found = []
     for entry in listed:
         path, _, name = entry.partition("::")
-        file = LIST.parents[1] / path
+        file = ROOT / path
         if not file.is_file() or f"def {name}(" not in file.read_text(encoding="utf-8"):
             found.append(entry)
     return sorted(found)
