@@ -66,6 +66,22 @@ def test_every_row_of_a_generated_table_has_a_meaning(name: str) -> None:
     assert [line for line in lines if not line.strip("| ").rpartition(" | ")[2]] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("settings", "| `PASTICHE_DEVICE` | `auto`, `cuda`, `openvino`, `cpu` | `auto` | "),
+        ("settings", "| `PASTICHE_HEADER_SECONDS` | above 0 to 86,400 | `10.0` | "),
+        ("settings", "| `PASTICHE_API_KEYS` | text | none | "),
+        ("options", "| `style` | text, at most 512 characters | required | "),
+        ("options", "| `preserve_colors` | `true`, `false` | `false` | "),
+        ("metrics", "| `pastiche_requests_total` | counter | `route`, `status`, `style` | "),
+        ("metrics", "| `pastiche_queue_seconds` | histogram |  | "),
+    ],
+)
+def test_generated_rows_show_types_ranges_and_defaults(name: str, row: str) -> None:
+    assert any(line.startswith(row) for line in TABLES[name][1]().splitlines())
+
+
 @pytest.mark.parametrize("package", ["app", "training"])
 def test_every_module_is_listed_with_its_purpose(package: str) -> None:
     listed = dict(line.strip("| ").split(" | ", 1) for line in modules(package).splitlines()[2:])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -108,7 +108,7 @@ def metrics() -> str:
         for metric in vars(made).values()
         if hasattr(metric, "_labelnames")
     }
-    families: list[Metric] = list(made._registry.collect())
+    families = text_string_to_metric_families(made.text().decode())
     rows = [
         [
             f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
