@@ -1,8 +1,8 @@
-# docker build -t pastiche .                                 for CPUs
+# docker build -t pastiche:cpu .                             for CPUs
 # docker build -t pastiche:gpu --build-arg DEVICE=gpu .      for NVIDIA GPUs
 #
-# docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 pastiche
-# docker run --rm pastiche styles
+# docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 pastiche:cpu
+# docker run --rm pastiche:cpu styles
 
 ARG DEVICE=cpu
 

@@ -14,11 +14,20 @@ from starlette.testclient import TestClient
 from app.http.server import create_app
 from app.pixels.images import encode, from_pillow
 from app.settings import Settings, read_settings
+from tests.tools.slow import read_list
 from training.export import export
 from training.fit.network import Gallery, TransformNetwork
 from training.fit.recipe import Recipe
 
 STYLES = ("warm", "cold", "plain")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests in tests/slow.txt as slow."""
+    slow = read_list()
+    for item in items:
+        if item.nodeid.partition("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
 
 
 def make_recipe(name: str = "tiny", styles: tuple[str, ...] = STYLES) -> Recipe:

@@ -18,8 +18,6 @@ from ..errors import (
     OutOfMemory,
     PasticheError,
 )
-from ..http.answers import Answers
-from ..http.body import Bodies
 from ..metrics import Metrics
 from ..options import Options, answer_format
 from ..pixels.canvas import Finish, canvas_size, check_canvas, finished
@@ -57,13 +55,8 @@ class Answer:
 class Service:
     """Create inside a running event loop; `load` makes it ready, `stop` drains it."""
 
-    def __init__(
-        self, settings: Settings, metrics: Metrics, answers: Answers | None = None
-    ) -> None:
-        """answers: those that the server sends; else none is counted."""
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.answers = answers or Answers(settings.answers_bytes, metrics)
-        self.bodies = Bodies(settings.max_body_bytes, settings.bodies_bytes, settings.body_seconds)
         self.status: Status = "loading"
         self.reason: str | None = None  # why it is unavailable, as a caller may know it
         self.scheduler = Scheduler(
@@ -177,7 +170,6 @@ class Service:
         check_format(format, *still.size)
         finish = Finish(options.strength, options.size, options.preserve_colors)
         within = None if finish.shows_photo else size
-        self.answers.check()
         with self.scheduler.admit(max(still.pixels, size[0] * size[1])) as deadline:
             began = time.perf_counter()
             picture = await self._code(lambda: read_pixels(still, within))

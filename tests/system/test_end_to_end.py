@@ -1,4 +1,4 @@
-"""From paintings to served pictures: fit, export, serve, and compare with PyTorch."""
+"""Fit, export and serve a network, and compare the pictures with PyTorch."""
 
 import io
 from pathlib import Path
@@ -46,7 +46,9 @@ def stripes(color: tuple[int, int, int], side: int = 80) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_a_fit_is_exported_served_and_equals_pytorch(tmp_path: Path, photo: Image.Image) -> None:
+def test_a_fitted_network_is_served_with_the_pixels_of_pytorch(
+    tmp_path: Path, photo: Image.Image
+) -> None:
     torch.manual_seed(0)
     weights = {
         "conv1_1.weight": 0.3 * torch.randn(8, 3, 3, 3), "conv1_1.bias": torch.zeros(8),
@@ -78,8 +80,8 @@ def test_a_fit_is_exported_served_and_equals_pytorch(tmp_path: Path, photo: Imag
         content = (tmp_path / "photos" / "cat.png").read_bytes()
         served = {}
         for number, style in enumerate(("red", "blue")):
-            answer = client.post("/stylize", files={"image": content}, data={"style": style})
-            served[style] = np.asarray(Image.open(io.BytesIO(answer.content))).astype(int)
+            response = client.post("/stylize", files={"image": content}, data={"style": style})
+            served[style] = np.asarray(Image.open(io.BytesIO(response.content))).astype(int)
             vector = gallery.styles[number : number + 1].detach()
             expected = export.paint(gallery.network, np.asarray(photo)[None], vector)[0]
             assert np.abs(served[style] - expected).max() <= 1

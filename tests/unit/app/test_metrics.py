@@ -73,14 +73,3 @@ def test_the_memory_of_the_process_is_told() -> None:
     found = re.search(r"^process_resident_memory_bytes (\S+)$", text, re.MULTILINE)
     assert found
     assert float(found[1]) > 2**20
-
-
-def test_every_metric_is_documented_and_nothing_else_is() -> None:
-    text = Metrics().text().decode()
-    names = families(text) | {"pastiche_device_memory_bytes"}
-    page = (ROOT / "docs" / "api.md").read_text().split("\n## `GET /metrics`\n", 1)[1]
-    rows = [line for line in page.partition("\n## ")[0].splitlines() if line.startswith("| `")]
-    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert documented == names
-    for name in names:
-        assert f"`{name}`" in (ROOT / "docs" / "operations.md").read_text()
