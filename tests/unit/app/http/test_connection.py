@@ -268,7 +268,7 @@ def test_two_lengths_in_one_request_close_the_connection(port: int) -> None:
     assert response.count(b"HTTP/1.1 ") == 1  # the rest is not read as a request
 
 
-def test_pipelined_requests_do_not_block_other_clients(port: int) -> None:
+def test_pipelined_requests_and_those_of_other_clients_are_answered(port: int) -> None:
     many = 500
     with closing(connect(port)) as connection, closing(connect(port)) as other:
         connection.sendall(pipelined(many))
