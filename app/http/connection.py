@@ -22,6 +22,7 @@ from .problems import problem_response
 RESERVE = 64
 PROBES = frozenset({"/healthz", "/readyz"})
 
+READ_BYTES = 64 * 1024  # of a request, per read; bounds the CPU time of a turn of the event loop
 WRITE_BYTES = 64 * 1024  # of a response, per write
 MIN_RATE = 32 * 1024  # bytes per second at which a client must receive a large response
 LINGER_SECONDS = 2.0  # for a client to read an error response while it is still sending
@@ -99,6 +100,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for a header."""
         super().connection_made(transport)
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         # So that `pause_writing` is called whenever the client has not received everything.
         transport.set_write_buffer_limits(high=0)
         self.is_reserved = not self._shared.admit(self)

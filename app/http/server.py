@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import socket
+from _thread import start_new_thread
 from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 
@@ -84,19 +85,23 @@ class Server(uvicorn.Server):
         self._app, self._delay = app, delay
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Start draining on the first signal; exit immediately on the second."""
+        """Start draining on the first signal; exit immediately on the second.
+
+        Takes no lock: the signal may have interrupted code that holds it, such as a log call.
+        """
         if not self.started:
             super().handle_exit(sig, frame)
             return
         service: Service = self._app.state.service
         if service.status == "draining":
-            log.warning("exiting immediately on a second signal")
-            logs.flush()
-            os._exit(128 + sig)
+            start_new_thread(_exit_immediately, (sig,))  # the event loop may be blocked
+            return
         service.status = "draining"  # requests are still served
+        self._loop.call_soon_threadsafe(self._drain, sig, frame)
+
+    def _drain(self, sig: int, frame: FrameType | None) -> None:
         log.info("draining: the port closes in %g s", self._delay)
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._delay, super().handle_exit, sig, frame)
+        self._loop.call_later(self._delay, super().handle_exit, sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -109,7 +114,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port."""
-        asyncio.get_running_loop().set_exception_handler(ExceptionHandler())
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(ExceptionHandler())
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -133,6 +139,12 @@ class Server(uvicorn.Server):
             if quiet == 2:
                 return
             await asyncio.sleep(0)
+
+
+def _exit_immediately(sig: int) -> None:
+    log.warning("exiting immediately on a second signal")
+    logs.flush()
+    os._exit(128 + sig)
 
 
 def make_server(settings: Settings) -> Server:

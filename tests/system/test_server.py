@@ -5,11 +5,13 @@ import contextlib
 import gc
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from app.http.server import make_server, serve
+from app.http.server import Server, make_server, serve
 from app.settings import Settings
 from tests.tools.servers import TIMEOUT, ServerProcess, call
 
@@ -134,15 +136,48 @@ def is_open(port: int) -> bool:
     return True
 
 
+async def start(settings: Settings) -> Server:
+    """Start a server in the running event loop."""
+    server = make_server(settings.model_copy(update={"host": "127.0.0.1", "port": 0}))
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    return server
+
+
+def test_a_signal_that_interrupts_a_log_call_does_not_deadlock(settings: Settings) -> None:
+    lock = threading.Lock()
+
+    class LockingHandler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with lock:
+                pass
+
+    async def test() -> None:
+        server, handler = await start(settings), LockingHandler()
+        logging.getLogger().addHandler(handler)
+        try:
+            with lock:
+                arguments = signal.SIGTERM, None
+                thread = threading.Thread(target=server.handle_exit, args=arguments)
+                thread.start()
+                thread.join(10)
+                assert not thread.is_alive()
+        finally:
+            logging.getLogger().removeHandler(handler)
+        while not server.should_exit:
+            await asyncio.sleep(0)
+        await server.shutdown()
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_connections_queued_when_the_port_closes_are_answered(
     settings: Settings, turns: int
 ) -> None:
     async def test() -> list[bytes]:
-        server = make_server(settings.model_copy(update={"host": "127.0.0.1", "port": 0}))
-        server.config.load()
-        server.lifespan = server.config.lifespan_class(server.config)
-        await server.startup()
+        server = await start(settings)
         with contextlib.ExitStack() as stack:
             (listening,) = server.servers[0].sockets
             # The event loop is blocked: the kernel accepts the connections, the server does not.
@@ -221,11 +256,11 @@ def test_imported_objects_are_excluded_from_garbage_collection(
 ) -> None:
     frozen: list[int] = []
 
-    class Server:
+    class FakeServer:
         def run(self) -> None:
             frozen.append(gc.get_freeze_count())
 
-    monkeypatch.setattr("app.http.server.make_server", lambda settings: Server())
+    monkeypatch.setattr("app.http.server.make_server", lambda settings: FakeServer())
     monkeypatch.setattr("app.logs.configure", lambda *how: None)
     before = gc.get_freeze_count()
     try:

@@ -141,6 +141,7 @@ def all_requests(size: int) -> dict[str, bytes]:
     found |= {
         "small chunks": small_chunks(size) + end,
         "chunks of 100 bytes": small_chunks(size, chunk=100) + end,
+        "chunks of 256 bytes": small_chunks(size, chunk=256) + end,
         "long extensions": long_extensions(size) + end,
         "many header lines": many_header_lines(size),
         "many short header lines": many_header_lines(2000),

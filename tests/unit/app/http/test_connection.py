@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.http.connection import READ_BYTES
+from app.http.parser import Parser
 from app.pixels.images import encode, from_pillow
 from app.settings import Settings, read_settings
 from tests.tools.hostile import pipelined, small_chunks, two_lengths
@@ -237,6 +239,21 @@ def test_a_body_shorter_than_its_length_gets_a_problem_document(port: int) -> No
         assert problem(rest(connection)) == (400, "malformed_body")
 
 
+def test_the_bytes_of_one_read_are_limited(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    receive_data = Parser.receive_data
+
+    def recording(self: Parser, data: bytes) -> None:
+        sizes.append(len(data))
+        receive_data(self, data)
+
+    monkeypatch.setattr(Parser, "receive_data", recording)
+    with closing(connect(port)) as connection:
+        connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % 2**23 + bytes(2**23))
+        assert connection.recv(12) == b"HTTP/1.1 503"
+    assert max(sizes) == READ_BYTES
+
+
 def test_chunks_of_one_byte_are_rejected(port: int) -> None:
     began = time.process_time()
     with closing(connect(port)) as connection:
@@ -268,7 +285,7 @@ def test_two_lengths_in_one_request_close_the_connection(port: int) -> None:
     assert response.count(b"HTTP/1.1 ") == 1  # the rest is not read as a request
 
 
-def test_pipelined_requests_do_not_block_other_clients(port: int) -> None:
+def test_pipelined_requests_and_those_of_other_clients_are_answered(port: int) -> None:
     many = 500
     with closing(connect(port)) as connection, closing(connect(port)) as other:
         connection.sendall(pipelined(many))
