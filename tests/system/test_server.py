@@ -235,7 +235,8 @@ def test_opentelemetry_without_its_packages_is_one_clear_line() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: PASTICHE_OPENTELEMETRY: install the otel extra: pastiche[otel]"
+        "error: PASTICHE_OPENTELEMETRY: the otel extra is missing: "
+        "pip install 'pastiche-server[otel]'"
     ]
 
 
