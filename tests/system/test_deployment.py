@@ -85,7 +85,7 @@ def test_the_image_runs_as_a_numbered_user_who_is_not_root() -> None:
 
 def test_the_server_is_the_images_first_process_and_listens_on_all_addresses() -> None:
     entry = json.loads(given("ENTRYPOINT")[-1]) + json.loads(given("CMD")[-1])
-    assert entry == ["python", "-m", "app.cli", "serve"]
+    assert entry == ["python", "-m", "pastiche", "serve"]
     environment = " ".join(given("ENV"))
     assert "PASTICHE_HOST=0.0.0.0" in environment
     assert set(re.findall(r"PASTICHE_(\w+)=", environment)) <= {
