@@ -30,10 +30,10 @@ from app.pixels.canvas import Finish, canvas_size
 from app.pixels.images import read_header, read_pixels
 from tests.system.test_deployment import ROOT, gateway
 from tests.tools import fuzz
+from tests.tools.hostile_images import ACCEPTED_FILES, CAP, REFUSED_FILES
+from tests.tools.image_files import LINEAR, chunk, grey_by_table, png_header, red_for_cyan
 from tests.tools.load import ACCEPTED, NO_CONNECTION, REFUSED, RESET, TIMEOUT, Report, photograph
 from tests.tools.standin import Server, serving
-from tests.unit.app.pixels.test_container import ACCEPTED_FILES, CAP, REFUSED_FILES
-from tests.unit.app.pixels.test_images import LINEAR, chunk, grey_by_table, png_header, red_for_cyan
 
 MB, MIB = 1_000_000, 2**20
 SIDE = 128  # pixels of the pictures for stand-in networks
