@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import BadOption
-from .pixels.canvas import LARGEST_UNASKED
+from .pixels.canvas import DEFAULT_MAX_SIDE
 from .pixels.images import FORMATS, MIN_SIDE, Format
 
 NAMED = 5  # unknown options that an error names; it counts the others
@@ -31,7 +31,7 @@ class Options(BaseModel):
         ge=MIN_SIDE,
         le=16384,
         description="longest side in pixels at which the network paints; smaller means broader "
-        f"strokes; the image's own, at most {LARGEST_UNASKED}, if not given; the answer has the "
+        f"strokes; the image's own, at most {DEFAULT_MAX_SIDE}, if not given; the answer has the "
         "input's size all the same",
     )
     preserve_colors: bool = Field(default=False, description="keep the photograph's colours")

@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .errors import SettingsError
 
 PREFIX = "PASTICHE_"
-BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED_MODELS = _PACKAGE / "models"  # the wheel has them here, a checkout beside the package
+BUNDLED_MODELS = _INSTALLED_MODELS if _INSTALLED_MODELS.is_dir() else _PACKAGE.parent / "models"
 
 DAY = 24 * 60 * 60  # seconds: no setting of a time is longer
 

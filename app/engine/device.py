@@ -12,10 +12,17 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from ..errors import DeviceUnavailable, InferenceFailed, ModelFolderError, OutOfMemory
 from ..settings import DeviceName
+
+try:
+    import onnxruntime as ort
+except ModuleNotFoundError as error:
+    raise DeviceUnavailable(
+        "ONNX Runtime is not installed: pip install 'pastiche-server[cpu]', "
+        "or 'pastiche-server[gpu]' for an NVIDIA GPU"
+    ) from error
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from ..errors import (
     OutOfMemory,
     UnknownStyle,
 )
-from ..model_folder import CARD, ModelFolder, Style, Vector, read_folder
+from ..model_folder import CARD, ModelFolder, Style, Vector, model_folders, read_folder
 from .device import Device
 from .network import Network
-from .watch import Fingerprint, fingerprint, model_folders
+from .watch import Fingerprint, fingerprint
 
 log = logging.getLogger(__name__)
 

@@ -5,16 +5,11 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from ..model_folder import CARD, WEIGHTS
+from ..model_folder import WEIGHTS, model_folders
 
 log = logging.getLogger(__name__)
 
 Fingerprint = frozenset[tuple[str, int, int, int]]
-
-
-def model_folders(models: Path) -> list[Path]:
-    """The folders in `models` that have a card, by name; none whose name begins with a dot."""
-    return sorted(f.parent for f in models.glob(f"*/{CARD}") if not f.parent.name.startswith("."))
 
 
 def fingerprint(path: Path) -> Fingerprint:

@@ -62,7 +62,9 @@ def telemetry(enabled: bool) -> TelemetryConfig:
     except ModuleNotFoundError:
         found = None
     if found is None:
-        raise SettingsError("PASTICHE_OPENTELEMETRY: install the otel extra: pastiche[otel]")
+        raise SettingsError(
+            "PASTICHE_OPENTELEMETRY: the otel extra is missing: pip install 'pastiche-server[otel]'"
+        )
 
     def is_untraced(scope: MutableMapping[str, Any]) -> bool:
         return scope.get("path") in UNTRACED

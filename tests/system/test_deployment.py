@@ -80,7 +80,7 @@ def test_the_image_runs_as_a_numeric_user_other_than_root() -> None:
 
 def test_the_server_is_process_one_and_listens_on_all_addresses() -> None:
     entry = json.loads(arguments_of("ENTRYPOINT")[-1]) + json.loads(arguments_of("CMD")[-1])
-    assert entry == ["python", "-m", "app.cli", "serve"]
+    assert entry == ["python", "-m", "pastiche", "serve"]
     environment = " ".join(arguments_of("ENV"))
     assert "PASTICHE_HOST=0.0.0.0" in environment
     assert set(re.findall(r"PASTICHE_(\w+)=", environment)) <= {

@@ -237,7 +237,8 @@ def test_opentelemetry_without_its_packages_is_reported_in_one_line() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: PASTICHE_OPENTELEMETRY: install the otel extra: pastiche[otel]"
+        "error: PASTICHE_OPENTELEMETRY: the otel extra is missing: "
+        "pip install 'pastiche-server[otel]'"
     ]
 
 

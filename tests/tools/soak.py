@@ -32,11 +32,11 @@ from app.pixels.canvas import Finish, canvas_size
 from app.pixels.images import read_header, read_pixels
 from tests.tools import fuzz
 from tests.tools.gateway import gateway
+from tests.tools.hostile_images import ACCEPTED_FILES, CAP, REFUSED_FILES
+from tests.tools.image_files import LINEAR, chunk, grey_by_table, png_header, red_for_cyan
 from tests.tools.load import ACCEPTED, NO_CONNECTION, REFUSED, RESET, TIMEOUT, Report, photograph
 from tests.tools.repository import ROOT
 from tests.tools.servers import ServerProcess, readiness, server_process
-from tests.unit.app.pixels.test_container import ACCEPTED_FILES, CAP, REFUSED_FILES
-from tests.unit.app.pixels.test_images import LINEAR, chunk, grey_by_table, png_header, red_for_cyan
 
 MB, MIB = 1_000_000, 2**20
 SIDE = 128  # pixels; of the pictures for stand-in networks
