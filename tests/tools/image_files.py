@@ -24,6 +24,7 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
     checksum = zlib.crc32(name + content)
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
