@@ -11,7 +11,7 @@ from tqdm import tqdm
 from .errors import PasticheError
 from .library import Stylizer
 from .options import Options, parse_options
-from .pixels.canvas import Finish, canvas_size
+from .pixels.canvas import canvas_size
 from .pixels.images import FORMATS, SUFFIXES, Format, encode, read_header, read_pixels
 from .settings import Settings, read_settings
 
@@ -52,7 +52,7 @@ def _stylize(arguments: argparse.Namespace) -> int:
     pairs = list(_pairs(arguments.photos, arguments.out, options.format))
     stylizer = _stylizer(settings)
     stylizer.gallery.brush(options.style)  # an unknown style is told once, not for every photo
-    finish = Finish(options.strength, options.size, options.preserve_colors)
+    finish = options.finish
     failed = 0
     for source, target in tqdm(pairs, unit="photo", disable=len(pairs) == 1):
         try:
@@ -152,11 +152,12 @@ def _parser() -> argparse.ArgumentParser:
     stylize = commands.add_parser("stylize", parents=[common], help="paint files and folders")
     stylize.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="file or folder")
     stylize.add_argument("-o", "--out", type=Path, required=True, help="file or folder")
-    stylize.add_argument("--style", required=True, help=Options.model_fields["style"].description)
+    described = {name: field.description for name, field in Options.model_fields.items()}
+    stylize.add_argument("--style", required=True, help=described["style"])
     for name in ("strength", "size", "quality"):
-        stylize.add_argument(f"--{name}", help=Options.model_fields[name].description)
+        stylize.add_argument(f"--{name}", help=described[name])
     stylize.add_argument(
-        "--preserve-colors", action="store_true", default=None, help="keep the photo's colours"
+        "--preserve-colors", action="store_true", default=None, help=described["preserve_colors"]
     )
     stylize.add_argument("--format", choices=FORMATS, help="else by the name, else as the input")
     stylize.set_defaults(run=_stylize)

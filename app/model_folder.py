@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from .errors import ModelFolderError
+from .pixels.images import Pixels
 
 CARD = "network.json"
 WEIGHTS = "weights.safetensors"
@@ -33,7 +34,6 @@ STYLE_ID = r"^[a-z0-9][a-z0-9_]{0,63}$"
 StyleId = Annotated[str, StringConstraints(pattern=STYLE_ID)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Vector = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 
 class GraphFile(BaseModel):

@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from .. import __version__, logs
+from ..engine.device import OnnxSession, OpenSession
 from ..engine.service import Service
 from ..metrics import Metrics
 from ..settings import Settings
@@ -38,7 +39,7 @@ ON_THE_WAY = 0.2  # seconds
 ROUNDS = 1000  # of the event loop in which the port may be waited to be still
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, open_session: OpenSession = OnnxSession) -> FastAPI:
     """An application that loads its networks when it starts; alive at once, ready when loaded.
 
     Raises SettingsError if OpenTelemetry is wanted and not installed.
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(settings, metrics, answers)
+        service = Service(settings, metrics, answers, open_session=open_session)
         app.state.service, app.state.metrics = service, metrics
         loading = asyncio.create_task(service.load(), name="loading")
         try:
@@ -115,7 +116,7 @@ class Server(uvicorn.Server):
             logs.flush()
             os._exit(128 + sig)
         state.draining = True
-        state.service.status = "draining"  # what comes is answered all the same
+        state.service.start_draining()  # requests are still served
         log.info("draining: the port closes in %g s", self._delay)
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, self._delay, super().handle_exit, sig, frame)
@@ -157,9 +158,9 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0)
 
 
-def make_server(settings: Settings) -> Server:
+def make_server(settings: Settings, open_session: OpenSession = OnnxSession) -> Server:
     """The application behind Uvicorn, not started yet."""
-    app = create_app(settings)
+    app = create_app(settings, open_session)
     limit = connection_limit(settings.connections, RESERVE)
     config = uvicorn.Config(
         app,

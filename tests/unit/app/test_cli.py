@@ -125,7 +125,7 @@ def test_two_photos_do_not_become_one_file(
         (["cat.jpg", "-o", "out.gif"], "must end in one of"),
         (["cat.jpg", "-o", "out.png", "--format", "jpeg"], "out.png: the name is of another"),
         (["cat.jpg", "-o", "out.png", "--strength", "2"], "strength"),
-        (["cat.jpg", "-o", "out.png", "--style", "nope"], "there are cold, plain, warm"),
+        (["cat.jpg", "-o", "out.png", "--style", "nope"], "the styles are cold, plain, warm"),
     ],
 )
 def test_a_mistake_is_one_clear_line(

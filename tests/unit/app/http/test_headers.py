@@ -20,7 +20,7 @@ def test_so_does_one_that_nobody_foresaw(
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
     answer = client.post("/stylize?style=warm", files={"image": jpeg})
     assert answer.status_code == 500
     assert {name: answer.headers[name] for name in SECURITY} == SECURITY

@@ -301,7 +301,7 @@ def test_an_unforeseen_error_is_a_problem_without_its_traceback(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
     answer = client.post("/stylize?style=warm", files={"image": jpeg})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
