@@ -17,7 +17,7 @@ class Sessions:
         self.run_error: Exception | None = None  # raised instead of running one
         self.runs = 0
         self.started = threading.Event()  # set when a session starts to run
-        self.gate = threading.Event()  # running waits for it
+        self.gate = threading.Event()  # the sessions that are opened wait for it when they run
         self.gate.set()
 
     def open(self, graph: bytes, device: Device, name: str) -> Session:
@@ -28,13 +28,13 @@ class Sessions:
 
 class _ControlledSession:
     def __init__(self, session: Session, control: Sessions) -> None:
-        self._session, self._control = session, control
+        self._session, self._control, self._gate = session, control, control.gate
 
     def run(self, **inputs: np.ndarray) -> np.ndarray:
         control = self._control
         control.runs += 1
         control.started.set()
-        assert control.gate.wait(TIMEOUT)
+        assert self._gate.wait(TIMEOUT)
         if control.run_error is not None:
             raise control.run_error
         return self._session.run(**inputs)

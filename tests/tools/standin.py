@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import logs
@@ -160,7 +161,9 @@ def main() -> None:
 
     server = make_server(settings, open_session)
     if options.leak:
-        server.config.app.add_middleware(Leak, size=options.leak)
+        app = server.config.app
+        assert isinstance(app, FastAPI)
+        app.add_middleware(Leak, size=options.leak)
     server.run()
 
 

@@ -211,17 +211,17 @@ def test_without_memory_for_a_rebuild_the_network_cannot_paint_until_one_succeed
 
     def open_session(graph: bytes, device: Device, name: str) -> Session:
         if full:
-            assert not network._sessions  # released before new ones are opened
+            assert not rebuilt._sessions  # released before new ones are opened
             raise OutOfMemory("full")
         return OnnxSession(graph, device, name)
 
-    network = Network(read_folder(folder), ON_CPU, open_session=open_session)
-    image, style = noise(20, 30), network.folder.styles["warm"].vector[None]
+    rebuilt = Network(read_folder(folder), ON_CPU, open_session=open_session)
+    image, style = noise(20, 30), rebuilt.folder.styles["warm"].vector[None]
     full = True
     with pytest.raises(OutOfMemory, match="full"):
-        network.rebuild()
+        rebuilt.rebuild()
     with pytest.raises(OutOfMemory):
-        network.paint(image, style)
+        rebuilt.paint(image, style)
     full = False
-    network.rebuild()
-    assert network.paint(image, style).shape == image.shape
+    rebuilt.rebuild()
+    assert rebuilt.paint(image, style).shape == image.shape
