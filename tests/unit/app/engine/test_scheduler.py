@@ -287,24 +287,23 @@ async def test_a_job_that_has_started_by_its_deadline_is_finished() -> None:
 
 @run_async
 async def test_draining_finishes_admitted_requests_and_refuses_new_ones() -> None:
-    network = FakePainter()
-    scheduler = Scheduler(1000, 400, Metrics())
+    async with running() as (scheduler, network):
 
-    async def request() -> int:
-        with scheduler.admit(100):
-            return value(await start(scheduler, network, 5))
+        async def request() -> int:
+            with scheduler.admit(100):
+                return value(await start(scheduler, network, 5))
 
-    admitted = asyncio.create_task(request())
-    while not scheduler._admitted:
+        admitted = asyncio.create_task(request())
+        while not scheduler._admitted:
+            await asyncio.sleep(0)
+        draining = asyncio.create_task(scheduler.drain(60))
         await asyncio.sleep(0)
-    draining = asyncio.create_task(scheduler.drain(60))
-    await asyncio.sleep(0)
-    with pytest.raises(NotReady), scheduler.admit(1):
-        pass
-    assert not draining.done()
-    network.gate.set()
-    await draining
-    assert await admitted == 5
+        with pytest.raises(NotReady), scheduler.admit(1):
+            pass
+        assert not draining.done()
+        network.gate.set()
+        await draining
+        assert await admitted == 5
 
 
 @run_async
