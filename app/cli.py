@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from .errors import PasticheError
 from .options import Options, parse_options
-from .pixels.canvas import Finish, canvas_size
+from .pixels.canvas import canvas_size
 from .pixels.images import (
     FORMATS,
     SUFFIXES,
@@ -86,7 +86,7 @@ def _paint(
     """Paint an image file. Returns the pastiche encoded in `format`."""
     still = read_header(source.read_bytes(), settings.max_pixels)
     check_format(format, *still.size)
-    finish = Finish(options.strength, options.size, options.preserve_colors)
+    finish = options.finish
     size = None if finish.shows_photo else canvas_size(*still.size, finish.size)
     pastiche = stylizer.paint(read_pixels(still, size), options.style, finish)
     return encode(pastiche, format, options.quality or settings.jpeg_quality)
@@ -184,14 +184,12 @@ def _parser() -> argparse.ArgumentParser:
     stylize = commands.add_parser("stylize", parents=[common], help="paint photos")
     stylize.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="file or folder")
     stylize.add_argument("-o", "--out", type=Path, required=True, help="file or folder to write to")
-    stylize.add_argument("--style", required=True, help=Options.model_fields["style"].description)
+    described = {name: field.description for name, field in Options.model_fields.items()}
+    stylize.add_argument("--style", required=True, help=described["style"])
     for name in ("strength", "size", "quality"):
-        stylize.add_argument(f"--{name}", help=Options.model_fields[name].description)
+        stylize.add_argument(f"--{name}", help=described[name])
     stylize.add_argument(
-        "--preserve-colors",
-        action="store_true",
-        default=None,
-        help=Options.model_fields["preserve_colors"].description,
+        "--preserve-colors", action="store_true", default=None, help=described["preserve_colors"]
     )
     stylize.add_argument(
         "--format",

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from .engine.device import pick_device
 from .engine.gallery import Gallery
-from .errors import BadOption, ImageTooSmall
+from .errors import ImageTooSmall
 from .model_folder import Style
+from .options import check_options
 from .pixels.canvas import Finish, canvas, finished
 from .pixels.images import MIN_SIDE, Picture, from_pillow, to_pillow
-from .settings import BUNDLED_MODELS, DeviceName, Settings
+from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,7 @@ class Stylizer:
         models: Path | str = BUNDLED_MODELS,
         device: DeviceName = "auto",
         threads: int = 0,
-        tile_pixels: int = Settings.model_fields["tile_pixels"].default,
+        tile_pixels: int = TILE_PIXELS,
     ) -> None:
         """Load every model folder in the folder `models`.
 
@@ -63,12 +64,10 @@ class Stylizer:
         size, RGB, or RGBA if the input has transparency. Raises UnknownStyle, BadOption,
         ImageTooSmall.
         """
-        if not 0 <= strength <= 1:
-            raise BadOption(f"strength must be from 0 to 1, not {strength}")
-        if size is not None and size < MIN_SIDE:
-            raise BadOption(f"size must be at least {MIN_SIDE}, not {size}")
-        finish = Finish(strength, size, preserve_colors)
-        return to_pillow(self.paint(from_pillow(image), style, finish))
+        options = check_options(
+            style=style, strength=strength, size=size, preserve_colors=preserve_colors
+        )
+        return to_pillow(self.paint(from_pillow(image), options.style, options.finish))
 
 
 @cache

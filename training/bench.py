@@ -36,7 +36,7 @@ from app.engine.device import CPU, Device, pick_device
 from app.engine.network import Network
 from app.model_folder import WEIGHTS, ModelFolder, read_folder
 from app.pixels.images import encode, from_pillow
-from app.settings import BUNDLED_MODELS, Settings
+from app.settings import BUNDLED_MODELS, TILE_PIXELS
 from training.export import export
 from training.fit.network import Gallery, TransformNetwork
 from training.fit.recipe import Recipe
@@ -45,7 +45,6 @@ SIDES = (256, 512, 1024)
 BATCHES = (1, 4)
 MEGAPIXELS = (1, 2, 4, 8, 12)
 FULL_HD = (1920, 1080)
-TILE_PIXELS: int = Settings.model_fields["tile_pixels"].default
 
 Pixels = NDArray[np.uint8]
 

@@ -17,7 +17,6 @@ from app.engine.device import CPU, Device
 from app.engine.network import Network
 from app.errors import ModelFolderError
 from app.model_folder import read_folder
-from app.settings import Settings
 from training.fit.data import DataError, read_image
 
 
@@ -33,7 +32,7 @@ def contact_sheet(
     Raises ModelFolderError.
     """
     device = Device("cpu", CPU, "float32")
-    network = Network(read_folder(folder), device, Settings.model_fields["tile_pixels"].default)
+    network = Network(read_folder(folder), device)
     known = network.folder.styles
     if missing := set(styles or ()) - known.keys():
         raise ModelFolderError(f"{folder} has no style {', '.join(sorted(missing))}")

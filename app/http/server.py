@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from .. import __version__, logs
+from ..engine.device import OnnxSession, OpenSession
 from ..engine.service import Service
 from ..metrics import Metrics
 from ..settings import Settings
@@ -37,7 +38,7 @@ GRACE = 0.2  # seconds
 MAX_TURNS = 1000  # of the event loop, while waiting for the port to have no pending connections
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, open_session: OpenSession = OnnxSession) -> FastAPI:
     """Create an application. It answers immediately and becomes ready when its models are loaded.
 
     Raises SettingsError if OpenTelemetry is enabled but not installed.
@@ -46,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = app.state.service = Service(settings, metrics)
+        service = app.state.service = Service(settings, metrics, open_session)
         loading = asyncio.create_task(service.load(), name="loading")
         try:
             yield
@@ -96,7 +97,7 @@ class Server(uvicorn.Server):
         if service.status == "draining":
             start_new_thread(_exit_immediately, (sig,))  # the event loop may be blocked
             return
-        service.status = "draining"  # requests are still served
+        service.start_draining()  # requests are still served
         self._loop.call_soon_threadsafe(self._drain, sig, frame)
 
     def _drain(self, sig: int, frame: FrameType | None) -> None:
@@ -147,9 +148,9 @@ def _exit_immediately(sig: int) -> None:
     os._exit(128 + sig)
 
 
-def make_server(settings: Settings) -> Server:
+def make_server(settings: Settings, open_session: OpenSession = OnnxSession) -> Server:
     """Create the application and its server, without starting it."""
-    app = create_app(settings)
+    app = create_app(settings, open_session)
     limit = connection_limit(settings.connections, RESERVE)
     config = uvicorn.Config(
         app,

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from app.engine.device import CPU, Device
 from app.engine.network import Network
 from app.model_folder import ModelFolder
-from app.settings import Settings
 from training.fit.data import load_image, load_painting
 from training.fit.losses import PerceptualLoss
 from training.fit.objective import perceptual_loss
@@ -47,9 +46,7 @@ def measure(folder: ModelFolder, recipe: Recipe, paintings: Path, plan: Plan) ->
     hit plan.most_evaluations, and count as that many); the others are medians. A measure that no
     photo allows is left out. Raises DataError, LossNetworkError, ModelFolderError.
     """
-    network = Network(
-        folder, Device("cpu", CPU, "float32"), Settings.model_fields["tile_pixels"].default
-    )
+    network = Network(folder, Device("cpu", CPU, "float32"))
     device = torch.device(plan.device)
     losses = [perceptual_loss(recipe, paintings, device)]
     if plan.second_network is not None:

@@ -130,7 +130,7 @@ def test_two_photos_are_not_written_to_one_file(
             "out.png: the suffix .png does not match --format jpeg",
         ),
         (["cat.jpg", "-o", "out.png", "--strength", "2"], "strength"),
-        (["cat.jpg", "-o", "out.png", "--style", "nope"], "there are cold, plain, warm"),
+        (["cat.jpg", "-o", "out.png", "--style", "nope"], "the styles are cold, plain, warm"),
     ],
 )
 def test_a_mistake_is_one_clear_line(

@@ -187,7 +187,7 @@ def test_a_traceback_in_the_log_has_the_request_id(
         seen.append(json.loads(JsonFormatter().format(record))["request_id"])
         raise RuntimeError
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
     response = client.post(
         "/stylize?style=warm", files={"image": jpeg}, headers={"X-Request-ID": "mine-1"}
     )

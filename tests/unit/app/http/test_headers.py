@@ -20,7 +20,7 @@ def test_an_unexpected_error_has_the_security_headers(
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
     response = client.post("/stylize?style=warm", files={"image": jpeg})
     assert response.status_code == 500
     assert {name: response.headers[name] for name in SECURITY} == SECURITY

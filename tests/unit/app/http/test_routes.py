@@ -303,7 +303,7 @@ def test_an_unexpected_error_is_a_problem_without_traceback(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
     response = client.post("/stylize?style=warm", files={"image": jpeg})
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert "secret" not in response.text
