@@ -230,6 +230,13 @@ def write_reference(folder: Path, image: Pixels, style: Vector, pastiche: Pixels
     return write_graph(folder, REFERENCE, content)
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it: readers never see half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
 def pattern(side: int = 48) -> Pixels:
     """The image uint8 [1, side, side, 3] to paint for a test: slopes of colour under noise."""
     y, x, channel = np.indices((side, side, 3))

@@ -17,7 +17,7 @@ from app.http.server import create_app
 from app.model_folder import Card
 from app.options import Options
 from app.settings import BUNDLED_MODELS, PREFIX, Settings
-from training.fit.recipe import Phase, Recipe, Style
+from training.fit.recipe import Phase, Recipe, StyleRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -129,7 +129,7 @@ def test_no_option_is_documented_that_there_is_not() -> None:
 
 @pytest.mark.parametrize(
     ("model", "key"),
-    [(model, key) for model in (Recipe, Phase, Style) for key in keys(model)],
+    [(model, key) for model in (Recipe, Phase, StyleRecipe) for key in keys(model)],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_every_key_of_a_recipe_is_documented_with_its_default(
@@ -138,7 +138,7 @@ def test_every_key_of_a_recipe_is_documented_with_its_default(
     before = {
         Recipe: "Keys of the recipe:",
         Phase: "Keys of a `[[phases]]` table:",
-        Style: "Keys of a `[[styles]]` table:",
+        StyleRecipe: "Keys of a `[[styles]]` table:",
     }[model]
     table = text("training.md").split(f"\n{before}\n\n", 1)[1].partition("\n\n")[0]
     row = next(line for line in table.splitlines() if line.startswith(f"| `{key}` | "))

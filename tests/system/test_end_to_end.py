@@ -13,7 +13,8 @@ from app.http.server import create_app
 from app.settings import read_settings
 from tests.conftest import wait_until_ready
 from training import export, train
-from training.fit.checkpoint import read_checkpoint
+from training.fit.checkpoint import load_model, read_checkpoint
+from training.graphs.parity import paint
 
 RECIPE = """
 name = "stripes"
@@ -72,7 +73,7 @@ def test_a_fit_is_exported_served_and_equals_pytorch(tmp_path: Path, photo: Imag
         "--sample", str(tmp_path / "photos" / "cat.png"),
     ]) == 0  # fmt: skip
 
-    _, gallery = export.load_gallery(read_checkpoint(run / "checkpoint.pt"))
+    _, model = load_model(read_checkpoint(run / "checkpoint.pt"))
     with TestClient(create_app(read_settings(models=models, device="cpu"))) as client:
         wait_until_ready(client)
         content = (tmp_path / "photos" / "cat.png").read_bytes()
@@ -80,7 +81,7 @@ def test_a_fit_is_exported_served_and_equals_pytorch(tmp_path: Path, photo: Imag
         for number, style in enumerate(("red", "blue")):
             answer = client.post("/stylize", files={"image": content}, data={"style": style})
             served[style] = np.asarray(Image.open(io.BytesIO(answer.content))).astype(int)
-            vector = gallery.styles[number : number + 1].detach()
-            expected = export.paint(gallery.network, np.asarray(photo)[None], vector)[0]
+            vector = model.styles[number : number + 1].detach()
+            expected = paint(model.network, np.asarray(photo)[None], vector)[0]
             assert np.abs(served[style] - expected).max() <= 1
         assert np.abs(served["red"] - served["blue"]).mean() > 1

@@ -36,10 +36,10 @@ def write_pictures(folder: Path, count: int, width: int = 80, height: int = 70) 
 
 def loss_weights(seed: int = 0) -> dict[str, Tensor]:
     """A loss network with the layers relu1_1 and relu2_1 and random weights."""
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     return {
-        "conv1_1.weight": torch.randn(8, 3, 3, 3, generator=dice),
-        "conv1_1.bias": torch.randn(8, generator=dice),
-        "conv2_1.weight": 0.2 * torch.randn(8, 8, 3, 3, generator=dice),
-        "conv2_1.bias": torch.randn(8, generator=dice),
+        "conv1_1.weight": torch.randn(8, 3, 3, 3, generator=rng),
+        "conv1_1.bias": torch.randn(8, generator=rng),
+        "conv2_1.weight": 0.2 * torch.randn(8, 8, 3, 3, generator=rng),
+        "conv2_1.bias": torch.randn(8, generator=rng),
     }

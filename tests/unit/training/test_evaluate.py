@@ -12,8 +12,9 @@ from app.library import Stylizer
 from app.model_folder import read_folder, write_card, write_style
 from tests.tools.generated import loss_weights
 from training import evaluate
-from training.scoring import metrics as figures
+from training.scoring import evaluation, metrics
 from training.scoring.artifacts import LIMITS
+from training.scoring.evaluation import SHEET_SIDE, card_recipe
 
 RECIPE = """
 loss_network = "{loss}"
@@ -23,6 +24,8 @@ painting_size = 64
 phases = [{{ steps = 1, crop = 32 }}]
 styles = [{{ id = "warm", painting = "warm.png", title = "Warm" }}]
 """
+
+
 FITTED = {
     "loss_network": "elsewhere.safetensors",
     "content_layers": {"relu1_1": 1.0},
@@ -142,17 +145,9 @@ def test_a_second_run_takes_the_curves_from_their_file(
     def broken(*arguments: object, **options: object) -> None:
         raise AssertionError("the search is run again")
 
-    monkeypatch.setattr(figures, "gatys", broken)
+    monkeypatch.setattr(metrics, "gatys", broken)
     assert evaluate.main(arguments) == 0
     assert found(tmp_path) == before
-
-
-def test_the_table_marks_what_is_outside_its_limits() -> None:
-    good = {"objective_64": 1.0, "checkerboard_64": 1.0, "dead_blocks_64": 0.0}
-    assert "*" not in evaluate.table({"warm": good}, 64)
-    (_, line) = evaluate.table({"warm": {**good, "checkerboard_64": 50.0}}, 64).splitlines()
-    assert "50.0000 *" in line
-    assert line.count("*") == 1
 
 
 def test_a_second_network_judges_too_where_there_is_one(
@@ -169,17 +164,6 @@ def test_a_second_network_judges_too_where_there_is_one(
     assert warm["objective_second_64"] != warm["objective_64"]
 
 
-def test_the_second_network_is_one_that_lies_here_already(
-    arguments: list[str], tmp_path: Path
-) -> None:
-    assert evaluate.available_second_network("vgg19") is None
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth").touch()
-    assert evaluate.available_second_network("vgg19") == "vgg16"
-    assert evaluate.available_second_network("some.safetensors") == "vgg16"
-    assert evaluate.available_second_network("vgg16") is None
-
-
 def test_fewer_photos_are_taken_where_told(
     arguments: list[str],
     tmp_path: Path,
@@ -187,7 +171,7 @@ def test_fewer_photos_are_taken_where_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(evaluate, "LARGE", 80)
+    monkeypatch.setattr(evaluation, "LARGE", 80)
     for number in range(5):
         photo.rotate(number).save(tmp_path / "photos" / f"{number}.png")
     every = ["--every", "2", "--every-large", "3", "--equivalents-at"]
@@ -207,7 +191,7 @@ def test_a_painting_is_looked_at_in_the_size_that_its_style_was_fitted_to(
         card = style.card.model_copy(update={"painting_size": size})
         write_style(folder.path, "warm", style.vector, card)
         folder = read_folder(folder.path)
-        recipe = evaluate.card_recipe(folder, ["warm"], tmp_path / "paintings")
+        recipe = card_recipe(folder, ["warm"], tmp_path / "paintings")
         assert (recipe.styles[0].painting_size, recipe.painting_size) == (size, 64)
 
 
@@ -219,7 +203,7 @@ def test_a_style_is_judged_by_the_weight_that_it_was_fitted_with(
     style = read_folder(folder).styles["warm"]
     card = style.card.model_copy(update={"style_weight": 3.0})
     write_style(folder, "warm", style.vector, card)
-    recipe = evaluate.card_recipe(read_folder(folder), ["warm"], tmp_path / "paintings")
+    recipe = card_recipe(read_folder(folder), ["warm"], tmp_path / "paintings")
     assert (recipe.style_weights, recipe.style_weight) == ([3], 10)
 
     text = Path(arguments[2]).read_text()
@@ -233,7 +217,7 @@ def test_a_contact_sheet_shows_the_judged_styles(arguments: list[str], tmp_path:
     sheet = tmp_path / "sheets" / "sheet.png"
     assert evaluate.main([*arguments, "--sides", "64", "--sheet", str(sheet)]) == 0
     with Image.open(sheet) as image:
-        assert image.size == (2 * evaluate.SHEET_SIDE, evaluate.SHEET_SIDE)
+        assert image.size == (2 * SHEET_SIDE, SHEET_SIDE)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +250,7 @@ def test_a_recipe_with_other_styles_is_refused(
 @pytest.mark.parametrize(
     ("recipe", "told"),
     [
-        (None, "name it by --recipe"),
+        (None, "give one with --recipe"),
         (FITTED, "no painting in"),
         ({**FITTED, "painting_size": 3}, "painting_size"),
     ],

@@ -167,8 +167,8 @@ def test_photos_smaller_than_the_crop_are_enlarged(tmp_path: Path, size: tuple[i
 
 def test_a_crop_covers_half_to_all_of_the_shorter_side_and_may_be_mirrored() -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(200, axis=0)
-    dice = random.Random(0)
-    crops = [np.asarray(random_crop(Image.fromarray(ramp), 32, dice)) for _ in range(200)]
+    rng = random.Random(0)
+    crops = [np.asarray(random_crop(Image.fromarray(ramp), 32, rng)) for _ in range(200)]
     spans = np.array([crop[0, -1, 0].astype(int) - crop[0, 0, 0] for crop in crops])
     # 32 samples of a window lie 31/32 of it apart, and a slope of 1 turns pixels into grey levels.
     assert 95 <= abs(spans).min() < 105

@@ -8,7 +8,7 @@ from training.fit.losses import (
     ContentLoss,
     PerceptualLoss,
     StyleLoss,
-    checkerboard,
+    checkerboard_loss,
     gram_matrix,
     grid_spectrum,
     relative_error,
@@ -150,9 +150,9 @@ def test_strokes_as_fine_as_the_grid_have_no_checkerboard() -> None:
     x = torch.arange(128)
     loose = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * x / 5)
     on_grid = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * x / 4)
-    assert checkerboard(loose).item() < 0.1
-    assert checkerboard(on_grid).item() > 1
-    assert checkerboard(torch.full((1, 3, 128, 128), 0.5)).item() == 0
+    assert checkerboard_loss(loose).item() < 0.1
+    assert checkerboard_loss(on_grid).item() > 1
+    assert checkerboard_loss(torch.full((1, 3, 128, 128), 0.5)).item() == 0
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (40, 130)])
@@ -161,11 +161,11 @@ def test_a_checkerboard_of_any_size_can_be_lowered(shape: tuple[int, int]) -> No
     images = torch.rand(2, 3, *shape)
     images[..., ::2] += 0.3
     images.requires_grad_()
-    before = checkerboard(images)
+    before = checkerboard_loss(images)
     assert before.shape == (2,)
     before.sum().backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
-    assert checkerboard(images - 0.1 * images.grad / images.grad.abs().max()).lt(before).all()
+    assert checkerboard_loss(images - 0.1 * images.grad / images.grad.abs().max()).lt(before).all()
 
 
 def test_each_picture_of_a_batch_has_its_own_spectrum() -> None:

@@ -73,7 +73,7 @@ def test_an_interrupted_search_is_kept_as_far_as_it_went(tmp_path: Path) -> None
 @pytest.mark.parametrize("content", ["{", "[1, 2]", '{"a": 3}', '{"a": ["b"]}'])
 def test_a_file_that_does_not_hold_curves_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "curves.json").write_text(content)
-    with pytest.raises(DataError, match=r"curves\.json does not hold curves"):
+    with pytest.raises(DataError, match=r"curves\.json does not contain curves"):
         Curves(tmp_path / "curves.json")
 
 

@@ -5,8 +5,9 @@ from torch import Tensor
 from tests.tools.generated import loss_weights, planes
 from training.fit.features import LossNetwork
 from training.fit.losses import PerceptualLoss
+from training.fit.objective import Weights
 from training.scoring import gatys as method
-from training.scoring.gatys import Curve, Method, Weights, gatys
+from training.scoring.gatys import Curve, Method, gatys
 
 STYLE = torch.tensor([0])
 
@@ -101,6 +102,6 @@ def test_what_was_found_is_there_when_it_is_interrupted(
 
     curve = Curve()
     with pytest.raises(KeyboardInterrupt):
-        gatys(loss, photo, STYLE, evaluations=9, curve=curve, told=interrupt)
+        gatys(loss, photo, STYLE, evaluations=9, curve=curve, on_evaluation=interrupt)
     assert len(curve.objective) == len(curve.content) == len(curve.style) == 3
     assert curve.picture is not None

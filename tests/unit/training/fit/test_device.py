@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from training.fit.device import autocast, fast_type
 from training.fit.muon import orthogonalised
-from training.fit.precision import autocast, fast_type
 
 CPU = torch.device("cpu")
 
