@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
 
 from tests.tools.fits import assert_same, checkpoint, fit_recipe
 from tests.tools.generated import write_pictures
@@ -147,6 +150,7 @@ def test_a_fit_lost_in_nan_is_stopped_and_its_checkpoint_is_sound(
         ({"photos": "none"}, "", "the photo folder .*none does not exist"),
         ({"photos": "run"}, "", "no photos below .*run"),
         ({"photos": "broken"}, "", "none of the 2 photos can be read; .*broken/"),
+        ({"validate": "none"}, "", "the photo folder .*none does not exist"),
         ({"paintings": "none"}, "", r"cannot read the picture .*none/0\.png: .*No such file"),
         ({"paintings": "small"}, "", "the painting .* is 32x32 pixels"),
         ({"recipe": "none.toml"}, "", r"cannot read the recipe .*none\.toml: No such file"),
@@ -186,6 +190,24 @@ def test_a_device_that_is_not_there_is_told(
 ) -> None:
     assert train.main(arguments(fit_place, "--device=cuda")) == 1
     assert capsys.readouterr().err == "error: PyTorch finds no CUDA device; use --device cpu\n"
+
+
+def test_the_losses_on_held_out_photos_are_printed_and_logged(
+    fit_place: Path, capsys: pytest.CaptureFixture[str], small: None
+) -> None:
+    write_pictures(fit_place / "held out", 2)
+    more = [f"--validate={fit_place / 'held out'}", "--sheet-every=4"]
+    assert train.main(arguments(fit_place, *more)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "held-out" in line]
+    assert [line.split(":")[0] for line in lines] == ["step 4", "step 6"]
+    board = EventAccumulator(str(fit_place / "run"))
+    board.Reload()
+    for name in ("content", "style", "objective"):
+        scalars = board.Scalars(f"validation/{name}")
+        assert [scalar.step for scalar in scalars] == [4, 6]
+        assert all(scalar.value > 0 for scalar in scalars)
+    objective = board.Scalars("validation/objective")[0].value
+    assert f"objective {objective:.3f}" in lines[0]
 
 
 # The command, which then leaves what each process has fitted and how often it wrote.

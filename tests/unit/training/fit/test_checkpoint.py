@@ -6,7 +6,7 @@ import torch
 
 from app.model_folder import WEIGHTS
 from tests.conftest import STYLES, make_gallery, make_recipe
-from training.fit.checkpoint import CHECKPOINT, initial_state
+from training.fit.checkpoint import CHECKPOINT, initial_state, load_model, read_checkpoint
 from training.fit.recipe import RecipeError, StyleRecipe
 from training.fit.weights import WeightsError
 
@@ -64,3 +64,22 @@ def test_a_folder_to_start_from_must_be_a_model_folder_with_its_weights(
     (folder / WEIGHTS).unlink()
     with pytest.raises(WeightsError, match=WEIGHTS):
         state.start_from(folder)
+
+
+def test_a_checkpoint_has_the_keys_that_earlier_versions_read_and_wrote(tmp_path: Path) -> None:
+    state = initial_state(make_recipe(), CPU)
+    state.save(tmp_path)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert content.keys() == {
+        *("recipe", "gallery", "optimizers", "schedules", "step", "seconds", "earlier"),
+        *("device", "torch"),
+    }
+    assert {name.split(".")[0] for name in content["gallery"]} == {"network", "styles"}
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_weights_that_do_not_match_the_recipe_are_an_error(tmp_path: Path) -> None:
+    initial_state(make_recipe(), CPU).save(tmp_path)
+    content = read_checkpoint(tmp_path / CHECKPOINT)
+    with pytest.raises(WeightsError, match="do not match its recipe"):
+        load_model(content | {"recipe": content["recipe"] | {"width": 8}})

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from training.fit.device import autocast, fast_type
+from app.errors import DeviceUnavailable
+from training.fit.device import autocast, device_name, fast_type, pick_device, rank_and_world_size
 from training.fit.muon import orthogonalised
 
 CPU = torch.device("cpu")
@@ -31,3 +32,18 @@ def test_a_gpu_computes_in_bfloat16_only_if_it_need_not_emulate_it(
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert fast_type(torch.device("cuda")) == dtype
+
+
+def test_auto_takes_the_cpu_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == pick_device("cpu") == CPU
+    with pytest.raises(DeviceUnavailable, match="use --device cpu"):
+        pick_device("cuda")
+
+
+def test_a_cpu_is_named_with_its_threads() -> None:
+    assert device_name(CPU).startswith(f"CPU, {torch.get_num_threads()} threads, ")
+
+
+def test_a_process_alone_is_the_first_of_one() -> None:
+    assert rank_and_world_size() == (0, 1)
