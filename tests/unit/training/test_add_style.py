@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("small")
 
 
 def arguments(place: Path, *more: str, **paths: str) -> list[str]:
-    """Of the command; paths, relative to the place, in place of the usual."""
+    """Arguments of the command. `paths`, relative to the place, replace the defaults."""
     usual = {"network": "models/tiny", "photos": "photos", "out": "run"}
     usual |= {"loss-network": "loss.safetensors", "painting": "New Wave.png"}
     named = usual | {name.replace("_", "-"): path for name, path in paths.items()}
@@ -65,12 +65,16 @@ def test_a_fitted_vector_lowers_the_objective(
     assert objective(added(style_place)) < 0.8 * before
 
     last = capsys.readouterr().out.splitlines()[-1]
-    told = re.search(r"objective_48 (\S+) -> (\S+)$", last)
-    assert told
-    assert float(told[2]) == added(style_place).card.quality["objective_48"] < 0.8 * float(told[1])
+    changes = re.search(r"objective_48 (\S+) -> (\S+)$", last)
+    assert changes
+    assert (
+        float(changes[2])
+        == added(style_place).card.quality["objective_48"]
+        < 0.8 * float(changes[1])
+    )
 
 
-def test_all_else_in_the_folder_stays_as_it_was(style_place: Path) -> None:
+def test_no_other_file_of_the_folder_changes(style_place: Path) -> None:
     before = contents(style_place / "models")
     assert add_style.main(arguments(style_place)) == 0
     after = contents(style_place / "models")
@@ -79,7 +83,7 @@ def test_all_else_in_the_folder_stays_as_it_was(style_place: Path) -> None:
     assert {name: after[name] for name in before} == before
 
 
-def test_the_style_tells_of_its_painting_and_how_good_it_is(style_place: Path) -> None:
+def test_the_style_describes_its_painting_and_its_quality(style_place: Path) -> None:
     sample = picture(64, 40, seed=30)
     sample.save(style_place / "sample.png")
     more = ["--artist=A. N. Other", "--year=1901", "--license=CC0-1.0", "--style-weight=15"]
@@ -151,7 +155,7 @@ def test_a_stopped_fit_resumes_to_the_same_vector(
     assert not (style_place / "run" / CHECKPOINT).exists()
 
 
-def test_a_fit_on_other_weights_is_not_resumed(
+def test_a_fit_with_other_weights_is_not_resumed(
     style_place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stop(*arguments: Any) -> None:
@@ -169,7 +173,7 @@ def test_a_fit_on_other_weights_is_not_resumed(
     assert "checkpoint.pt was fitted on another network" in line
 
 
-def test_the_preview_is_there_before_the_style(
+def test_the_preview_is_written_before_the_style(
     style_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*arguments: Any) -> None:
@@ -179,10 +183,10 @@ def test_the_preview_is_there_before_the_style(
     assert add_style.main(arguments(style_place)) == 130
     names = {path.name for path in (style_place / "models" / "tiny" / "previews").iterdir()}
     assert names == {f"{style}.jpg" for style in (*STYLES, "new_wave")}
-    assert (style_place / "run" / CHECKPOINT).exists()  # nothing of the fit is lost
+    assert (style_place / "run" / CHECKPOINT).exists()  # the fit can still resume
 
 
-def test_a_style_is_replaced_only_by_force(
+def test_a_style_is_replaced_only_with_force(
     style_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(style_place / "models")
@@ -197,7 +201,7 @@ def test_a_style_is_replaced_only_by_force(
     assert added(style_place, style_id="warm").card.title == "New Wave"
 
 
-def test_the_whole_network_goes_on_in_a_folder_of_its_own(
+def test_an_unfrozen_network_is_written_to_a_new_folder(
     style_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(style_place / "models")
@@ -217,7 +221,7 @@ def test_the_whole_network_goes_on_in_a_folder_of_its_own(
     )
     assert {name for name in old if torch.equal(old[name], new[name])} == set()
     moved = max(float((old[name] - new[name]).abs().max()) for name in old)
-    assert moved < 0.1  # it went on from there, and did not begin anew
+    assert moved < 0.1  # it continued from there and did not start again
     earlier = [
         (fit["steps"], fit["recipe"]["loss_network"]) for fit in folder.card.fitted["earlier"]
     ]
@@ -247,7 +251,7 @@ def test_an_unfrozen_fit_resumes_where_it_was(
     assert add_style.main(arguments(style_place, *more)) == 130
     assert not (style_place / "models" / "waves").exists()
     assert add_style.main(arguments(style_place, *more)) == 0
-    assert calls == 6 + 3 + 3  # of 6 + 5 steps, and the one that was stopped
+    assert calls == 6 + 3 + 3  # 6 + 5 steps, and the interrupted one
     assert read_folder(style_place / "models" / "waves").card.fitted["steps"] == 5
 
 
@@ -265,8 +269,8 @@ def damage(place: Path, fault: str) -> None:
         save_file(nan, weights)
     elif fault == "bad recipe":
         card = read_folder(network).card
-        told = {"recipe": FITTED | {"style_weight": -1}}
-        write_card(network, card.model_copy(update={"fitted": told}))
+        fitted = {"recipe": FITTED | {"style_weight": -1}}
+        write_card(network, card.model_copy(update={"fitted": fitted}))
     picture(10, 10).save(place / "small.png")
     (place / "broken.png").write_bytes(b"no picture")
     for photo in write_pictures(place / "broken", 2):
@@ -314,7 +318,7 @@ def damage(place: Path, fault: str) -> None:
         ("", {}, "--rate=3e37 --steps=1", "the last step produced NaN"),
     ],
 )
-def test_the_command_tells_a_fault_in_one_line(
+def test_an_error_is_one_clear_line(
     style_place: Path,
     capsys: pytest.CaptureFixture[str],
     fault: str,
@@ -327,11 +331,11 @@ def test_the_command_tells_a_fault_in_one_line(
     assert add_style.main(arguments(style_place, *option.split(), **paths)) == 1
     *bar, line = capsys.readouterr().err.splitlines()
     assert re.match(f"error: .*{words}", line)
-    assert not bar or "NaN" in words  # what the fit says of its progress
+    assert not bar or "NaN" in words  # the progress bar
     assert contents(style_place / "models") == before
 
 
-def test_the_network_s_own_loss_network_must_be_named_where_it_is_not_here(
+def test_a_loss_network_that_only_the_card_names_must_be_given(
     style_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [a for a in arguments(style_place) if not a.startswith("--loss-network")]

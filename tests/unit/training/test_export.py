@@ -15,7 +15,7 @@ from training.graphs import parity
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A second fit that has not gone far; the loss networks lie somewhere private."""
+    """A second fit after a few steps; the paths of its loss networks are private."""
     for name in ("older", "vgg"):
         changes = {"loss_network": f"/home/somebody/{name}.safetensors"}
         state = initial_state(make_recipe().model_copy(update=changes), torch.device("cpu"))
@@ -31,14 +31,14 @@ def photos(tmp_path: Path) -> Path:
     return write_pictures(tmp_path / "photos", 2)[0].parent
 
 
-def test_the_command_writes_a_folder_that_says_how_it_was_fitted(
+def test_the_card_of_an_exported_folder_records_the_fit(
     tmp_path: Path,
     checkpoint: Path,
     photos: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parity, "SHAPES", ((16, 16), (41, 26)))  # the real ones take seconds
+    monkeypatch.setattr(parity, "SHAPES", ((16, 16), (41, 26)))  # the default shapes take seconds
     folder, sample = tmp_path / "models" / "tiny", photos / "0.png"
     arguments = [checkpoint, folder, "--photos", photos, "--sample", sample, "--data", "clouds"]
     assert export.main([str(argument) for argument in arguments]) == 0
@@ -61,7 +61,7 @@ def test_the_command_writes_a_folder_that_says_how_it_was_fitted(
     assert str(tmp_path) not in text
 
 
-def test_the_graphs_of_a_model_folder_are_written_anew_and_nothing_else(
+def test_rebuilding_the_graphs_changes_nothing_else(
     tmp_path: Path,
     photos: Path,
     capsys: pytest.CaptureFixture[str],
@@ -71,7 +71,7 @@ def test_the_graphs_of_a_model_folder_are_written_anew_and_nothing_else(
     folder = make_folder(tmp_path / "tiny", styles=("warm",))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for graph_file in folder.glob("*.onnx"):
-        graph_file.write_bytes(b"of an earlier version")
+        graph_file.write_bytes(b"from an earlier version")
     assert export.main([str(folder), "--photos", str(photos)]) == 0
     assert "rebuilt stylize, stylize.fp16, freeze, apply" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -91,7 +91,7 @@ def test_without_its_weights_a_model_folder_keeps_its_graphs(
 
 
 @pytest.mark.parametrize("option", ["--sample=photo.jpg", "--data=photographs"])
-def test_what_only_a_checkpoint_takes_is_refused_with_a_model_folder(
+def test_options_for_checkpoints_are_rejected_with_a_model_folder(
     models: Path, photos: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     with pytest.raises(SystemExit):
@@ -100,7 +100,7 @@ def test_what_only_a_checkpoint_takes_is_refused_with_a_model_folder(
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_the_command_wants_a_checkpoint_and_a_folder_or_a_model_folder_alone(
+def test_the_command_takes_a_checkpoint_and_a_folder_or_only_a_model_folder(
     models: Path, checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str], both: bool
 ) -> None:
     sources = [models / "tiny", models / "other"] if both else [checkpoint]
@@ -120,7 +120,7 @@ def test_the_command_wants_a_checkpoint_and_a_folder_or_a_model_folder_alone(
         ("no sample", "cannot read the picture"),
     ],
 )
-def test_the_command_tells_a_fault_in_one_line(
+def test_an_error_is_one_clear_line(
     tmp_path: Path,
     checkpoint: Path,
     photos: Path,
@@ -131,7 +131,7 @@ def test_the_command_tells_a_fault_in_one_line(
     if fault == "no checkpoint":
         checkpoint.unlink()
     elif fault == "no weights":
-        checkpoint.write_text("nothing of the kind")
+        checkpoint.write_text("not a checkpoint")
     elif fault == "half the weights":
         checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     elif fault == "other weights":

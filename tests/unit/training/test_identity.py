@@ -10,7 +10,7 @@ from tests.tools.generated import write_pictures
 from training import identity
 
 
-def test_the_command_writes_a_sheet_and_tells_what_is_wrong(
+def test_the_command_writes_a_sheet_or_a_clear_error(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = next(path.parent for path in models.glob("*/network.json"))

@@ -23,14 +23,14 @@ CPU = torch.device("cpu")
 
 
 def arguments(place: Path, *more: str, **paths: str) -> list[str]:
-    """Of the command; paths, relative to the place, in place of the usual."""
+    """Arguments of the command. `paths`, relative to the place, replace the defaults."""
     names = {"recipe": "tiny.toml", "photos": "photos", "paintings": "paintings", "out": "run"}
     named = {name: str(place / path) for name, path in (names | paths).items()}
     options = [f"--{name}={path}" for name, path in named.items() if name != "recipe"]
     return [named["recipe"], *options, "--device=cpu", "--workers=0", *more]
 
 
-@pytest.mark.parametrize("moment", ["reading", "judging"])
+@pytest.mark.parametrize("moment", ["reading", "checking"])
 def test_a_stopped_fit_resumes_to_the_same_numbers(
     fit_place: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -39,7 +39,7 @@ def test_a_stopped_fit_resumes_to_the_same_numbers(
 ) -> None:
     assert train.main(arguments(fit_place, out="whole")) == 0
 
-    owner, name = {"reading": (Batches, "__getitem__"), "judging": (CollapseDetector, "check")}[
+    owner, name = {"reading": (Batches, "__getitem__"), "checking": (CollapseDetector, "check")}[
         moment
     ]
     real, calls = getattr(owner, name), 0
@@ -56,7 +56,7 @@ def test_a_stopped_fit_resumes_to_the_same_numbers(
     stopped = checkpoint(fit_place)
     assert stopped["step"] == 3
     assert "holds step 3, run again to resume" in capsys.readouterr().out
-    with pytest.raises(AssertionError):  # control: the comparison can tell them apart
+    with pytest.raises(AssertionError):  # control: the states do differ
         assert_same(stopped, checkpoint(fit_place, "whole"))
 
     torch.save(stopped | {"seconds": 1000.0}, fit_place / "run" / CHECKPOINT)
@@ -65,14 +65,14 @@ def test_a_stopped_fit_resumes_to_the_same_numbers(
     assert checkpoint(fit_place)["seconds"] > 1000
 
 
-def test_a_whole_fit_is_left_as_it_is(fit_place: Path) -> None:
+def test_running_a_complete_fit_again_changes_nothing(fit_place: Path) -> None:
     assert train.main(arguments(fit_place)) == 0
     content = (fit_place / "run" / CHECKPOINT).read_bytes()
     assert train.main(arguments(fit_place)) == 0
     assert (fit_place / "run" / CHECKPOINT).read_bytes() == content
 
 
-def test_the_checkpoint_of_another_recipe_is_refused(
+def test_the_checkpoint_of_another_recipe_is_rejected(
     fit_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main(arguments(fit_place)) == 0
@@ -84,7 +84,7 @@ def test_the_checkpoint_of_another_recipe_is_refused(
     assert (fit_place / "run" / CHECKPOINT).read_bytes() == content
 
 
-def test_a_fit_can_start_from_another_and_tells_it(fit_place: Path) -> None:
+def test_a_fit_can_start_from_another_and_records_it(fit_place: Path) -> None:
     assert train.main(arguments(fit_place)) == 0
     first = fit_place / "run" / CHECKPOINT
     state = initial_state(fit_recipe(fit_place, "seed=1"), CPU)
@@ -94,7 +94,7 @@ def test_a_fit_can_start_from_another_and_tells_it(fit_place: Path) -> None:
 
     (fit_place / "second").mkdir()
     torch.nn.init.constant_(state.model.styles, 7)
-    state.step = 5  # stopped: the command resumes it and does not start from the first again
+    state.step = 5  # an interrupted fit: the command resumes it instead of starting from the first
     state.save(fit_place / "second")
     another = ["--set=seed=1", f"--start-from={first}"]
     assert train.main(arguments(fit_place, *another, out="second")) == 0
@@ -114,7 +114,7 @@ def test_a_fit_can_start_from_another_and_tells_it(fit_place: Path) -> None:
         ("residual_blocks=2", "another residual_blocks"),
     ],
 )
-def test_a_fit_does_not_start_from_another_network(
+def test_a_fit_cannot_start_from_a_network_of_another_shape(
     fit_place: Path, capsys: pytest.CaptureFixture[str], override: str, words: str
 ) -> None:
     initial_state(fit_recipe(fit_place), CPU).save(fit_place)
@@ -135,7 +135,7 @@ def test_unreadable_photos_are_named_once_and_counted(
     assert "2 photos could not be read and were skipped" in lines
 
 
-def test_a_fit_lost_in_nan_is_stopped_and_its_checkpoint_is_sound(
+def test_a_fit_with_nan_is_stopped_and_its_checkpoint_stays_finite(
     fit_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main(arguments(fit_place, "--set=learning_rate=1e30", "--sheet-every=1")) == 1
@@ -160,7 +160,7 @@ def test_a_fit_lost_in_nan_is_stopped_and_its_checkpoint_is_sound(
         ({}, "--set=content_layers={relu4_1=1}", "no layer relu4_1; it has relu1_1"),
     ],
 )
-def test_the_command_tells_a_fault_in_one_line(
+def test_an_error_is_one_clear_line(
     fit_place: Path,
     capsys: pytest.CaptureFixture[str],
     paths: dict[str, str],
@@ -175,7 +175,7 @@ def test_the_command_tells_a_fault_in_one_line(
     assert re.match(f"error: .*{words}", line)
 
 
-def test_an_invalid_recipe_is_told_setting_by_setting(
+def test_every_invalid_setting_of_a_recipe_has_a_line(
     fit_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main(arguments(fit_place, "--set=width=3", "--set=colour=red")) == 1
@@ -185,9 +185,7 @@ def test_an_invalid_recipe_is_told_setting_by_setting(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there_is_told(
-    fit_place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_device_is_an_error(fit_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(arguments(fit_place, "--device=cuda")) == 1
     assert capsys.readouterr().err == "error: PyTorch finds no CUDA device; use --device cpu\n"
 
@@ -210,7 +208,7 @@ def test_the_losses_on_held_out_photos_are_printed_and_logged(
     assert f"objective {objective:.3f}" in lines[0]
 
 
-# The command, which then leaves what each process has fitted and how often it wrote.
+# The command; it also saves what each process has fitted and how often it wrote a checkpoint.
 WITNESS = """
 import os, sys, torch
 from training.fit import checkpoint, session
@@ -250,7 +248,7 @@ def test_two_processes_fit_one_network(fit_place: Path) -> None:
     assert_same(main["gallery"], other["gallery"])
     assert_same(dict(main["gallery"]), checkpoint(fit_place)["gallery"])
     assert (main["saved"], other["saved"]) == ([2], [])
-    # Control: alone, the first process would have fitted something else.
+    # Control: the first process alone gives other weights.
     assert train.main(arguments(fit_place, phases, out="alone")) == 0
     with pytest.raises(AssertionError):
         assert_same(checkpoint(fit_place)["gallery"], checkpoint(fit_place, "alone")["gallery"])

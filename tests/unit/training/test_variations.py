@@ -13,7 +13,7 @@ def photo() -> Image.Image:
     return picture(48, 32)
 
 
-def test_the_command_writes_a_sheet_and_tells_what_is_wrong(
+def test_the_command_writes_a_sheet_or_a_clear_error(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: Image.Image
 ) -> None:
     photo.save(tmp_path / "photo.png")

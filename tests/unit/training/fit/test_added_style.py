@@ -19,7 +19,9 @@ pytestmark = pytest.mark.usefixtures("small")
 
 
 @pytest.mark.parametrize("painter", [*STYLES, MEAN])
-def test_the_fit_starts_where_the_painting_is_met_best(style_place: Path, painter: str) -> None:
+def test_the_fit_starts_from_the_vector_nearest_to_the_painting(
+    style_place: Path, painter: str
+) -> None:
     folder = read_folder(style_place / "models" / "tiny")
     vectors = start_vectors(folder, torch.device("cpu"))
     network = load_network(folder)
@@ -30,7 +32,7 @@ def test_the_fit_starts_where_the_painting_is_met_best(style_place: Path, painte
     assert nearest_vector(network, vectors, loss, style_alone, planes(1, 64, 64)) == painter
 
 
-def test_a_further_style_is_fitted_as_the_network_was(style_place: Path) -> None:
+def test_a_new_style_inherits_the_settings_of_its_network(style_place: Path) -> None:
     fitted = added_recipe(style_place)
     assert fitted.style_weight == 20
     assert fitted.style_layers == {"relu1_1": 1.0, "relu2_1": 1.0}

@@ -13,7 +13,7 @@ from training.fit.weights import WeightsError
 CPU = torch.device("cpu")
 
 
-def test_a_style_that_the_earlier_fit_lacked_starts_at_the_mean_of_its_styles(
+def test_a_style_missing_from_the_earlier_fit_starts_at_the_mean_of_its_styles(
     tmp_path: Path,
 ) -> None:
     recipe = make_recipe()
@@ -30,7 +30,7 @@ def test_a_style_that_the_earlier_fit_lacked_starts_at_the_mean_of_its_styles(
     assert state.earlier[0]["recipe"]["styles"] == [style.id for style in recipe.styles]
 
 
-def test_kernels_and_vectors_have_optimisers_of_their_own() -> None:
+def test_kernels_and_vectors_have_separate_optimizers() -> None:
     recipe = make_recipe().model_copy(
         update={"learning_rate": 0.3, "style_learning_rate": 0.2, "warmup": 0.5}
     )
@@ -66,7 +66,7 @@ def test_a_folder_to_start_from_must_be_a_model_folder_with_its_weights(
         state.start_from(folder)
 
 
-def test_a_checkpoint_has_the_keys_that_earlier_versions_read_and_wrote(tmp_path: Path) -> None:
+def test_the_keys_of_a_checkpoint_stay_the_same(tmp_path: Path) -> None:
     state = initial_state(make_recipe(), CPU)
     state.save(tmp_path)
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)

@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("capability", "dtype"), [("AVX512", torch.bfloat16), ("AVX2", torch.float32)]
 )
-def test_a_cpu_computes_in_bfloat16_only_if_it_has_the_unit_for_it(
+def test_a_cpu_computes_in_bfloat16_only_with_hardware_support(
     capability: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
@@ -24,7 +24,7 @@ def test_a_cpu_computes_in_bfloat16_only_if_it_has_the_unit_for_it(
 
 
 @pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_gpu_computes_in_bfloat16_only_if_it_need_not_emulate_it(
+def test_a_gpu_computes_in_bfloat16_only_without_emulation(
     has: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def supported(including_emulation: bool = True) -> bool:
@@ -45,5 +45,5 @@ def test_a_cpu_is_named_with_its_threads() -> None:
     assert device_name(CPU).startswith(f"CPU, {torch.get_num_threads()} threads, ")
 
 
-def test_a_process_alone_is_the_first_of_one() -> None:
+def test_without_a_process_group_the_rank_is_0_of_1() -> None:
     assert rank_and_world_size() == (0, 1)

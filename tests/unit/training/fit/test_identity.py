@@ -9,7 +9,7 @@ from training.fit.identity import compare_rows, identity_vector
 from training.fit.recipe import Phase
 
 
-def test_the_identity_vector_comes_nearer_to_the_photos_than_where_it_starts(
+def test_the_identity_vector_reproduces_photos_better_than_its_start(
     tmp_path: Path,
 ) -> None:
     gallery = make_gallery(make_recipe()).eval()

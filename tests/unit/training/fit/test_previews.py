@@ -25,7 +25,7 @@ def test_a_sheet_shows_each_photo_and_then_its_styles(fit_place: Path) -> None:
         assert np.abs(sheet[32 * row : 32 * row + 32] - expected.numpy()).max() <= 1
 
 
-def test_sheets_do_without_photos_that_cannot_be_read(fit_place: Path) -> None:
+def test_sheets_skip_unreadable_photos(fit_place: Path) -> None:
     photos = write_pictures(fit_place / "many", 12)
     for photo in photos[:11]:
         photo.write_bytes(b"no picture")

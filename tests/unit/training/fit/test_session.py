@@ -53,7 +53,7 @@ def test_a_fit_lowers_the_loss(fit_place: Path) -> None:
     assert measure() < 0.7 * before
 
 
-def test_the_weight_of_a_style_counts_for_that_style(fit_place: Path) -> None:
+def test_the_weight_of_a_style_affects_only_that_style(fit_place: Path) -> None:
     found = []
     for weight in (10, 30):
         values = fit_recipe(fit_place).model_dump()
@@ -67,7 +67,7 @@ def test_the_weight_of_a_style_counts_for_that_style(fit_place: Path) -> None:
     assert not torch.equal(found[0][1], found[1][1])
 
 
-def test_a_fit_leaves_checkpoint_sheet_and_scalars(
+def test_a_fit_writes_checkpoint_sheet_and_scalars(
     fit_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = initial_state(fit_recipe(fit_place, "phases=[{steps=5, crop=32, batch=2}]"), CPU)

@@ -29,7 +29,7 @@ def test_a_folder_holds_every_style_with_its_preview(models: Path) -> None:
             assert preview.size == (60, 40)
 
 
-def test_the_parts_of_a_folder_belong_together(models: Path) -> None:
+def test_graphs_weights_and_styles_of_a_folder_match(models: Path) -> None:
     folder, gallery = read_folder(models / "tiny"), make_gallery(make_recipe())
     network = TransformNetwork(folder.card.width, folder.card.residual_blocks)
     network.load_state_dict(load_file(models / "tiny" / "weights.safetensors"))
@@ -45,7 +45,7 @@ def test_the_parts_of_a_folder_belong_together(models: Path) -> None:
             assert np.abs(np.asarray(painted).astype(int) - expected).max() <= 1
 
 
-def test_previews_are_made_small(tmp_path: Path) -> None:
+def test_previews_are_at_most_512_pixels_wide(tmp_path: Path) -> None:
     gallery, sample = make_gallery(make_recipe()), picture(800, 400)
     write_preview(tmp_path, "warm", gallery.network, gallery.styles[0], sample)
     with Image.open(tmp_path / "previews" / "warm.jpg") as preview:
@@ -53,8 +53,8 @@ def test_previews_are_made_small(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("blocks", "margin"), [(1, 28), (2, 36), (5, 60)])
-def test_the_tile_margin_covers_all_that_a_pixel_depends_on(blocks: int, margin: int) -> None:
-    # 4 + 1 + 2 + 8 for each block + 2 + 1 + 4, and 3 within a stride: to whole strides
+def test_the_tile_margin_covers_the_receptive_field(blocks: int, margin: int) -> None:
+    # 4 + 1 + 2 + 8 per block + 2 + 1 + 4, plus 3 within a stride, rounded up to whole strides
     assert tile_margin(blocks) == margin
 
 

@@ -13,7 +13,7 @@ from training.graphs.parity import ParityError
 
 
 @pytest.mark.parametrize("broken", ["stylize", "stylize.fp16", "freeze", "apply"])
-def test_a_graph_that_differs_is_named_and_nothing_written(
+def test_a_graph_that_differs_is_reported_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def build(network: TransformNetwork, kind: graph.Kind, *, half: bool = False) -> Any:
@@ -23,13 +23,15 @@ def test_a_graph_that_differs_is_named_and_nothing_written(
 
     monkeypatch.setattr(parity, "build_graph", build)
     photos = [pixels(1, 20, 36)[0]]
-    named = "apply" if broken == "freeze" else broken  # statistics show where they are applied
+    named = "apply" if broken == "freeze" else broken  # `freeze` is compared through `apply`
     with pytest.raises(ParityError, match=rf"^{named}: on a photo of 36x20 only \d.*largest"):
         write_folder(make_gallery(make_recipe()), make_recipe(), tmp_path / "tiny", photos, {})
     assert not (tmp_path / "tiny").exists()
 
 
-def test_a_slip_in_one_constant_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_constant_fails_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(graph, "EPSILON", 1e-2)
     with pytest.raises(ParityError, match="stylize: on a photo of 48x33"):
         write_folder(make_gallery(make_recipe()), make_recipe(), tmp_path, [*pixels(1, 33, 48)], {})

@@ -113,7 +113,7 @@ def dead(picture: Tensor) -> Tensor:
         pytest.param("dead_blocks", dead, id="one dead patch of 16x16"),
     ],
 )
-def test_a_picture_made_bad_on_purpose_fails(
+def test_a_degraded_picture_exceeds_the_limits(
     name: str,
     spoil: Callable[[Tensor], Tensor],
     pastiche: Tensor,
@@ -124,14 +124,14 @@ def test_a_picture_made_bad_on_purpose_fails(
     assert not within_limits(name, found[name]), found
 
 
-def test_a_grid_that_the_painting_has_too_is_no_fault(
+def test_a_grid_that_the_painting_also_has_is_within_the_limits(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
     both = measure_artifacts(rounded(lines(pastiche)), photo, rounded(lines(painting)))
     assert within_limits("checkerboard", both["checkerboard"])
 
 
-def test_fine_grain_without_a_grid_is_no_fault_of_a_picture_of_a_soft_painting(
+def test_fine_grain_without_a_grid_is_within_the_limits_for_a_soft_painting(
     photo: Tensor, painting: Tensor
 ) -> None:
     soft = F.interpolate(painting, scale_factor=0.5, mode="bicubic", antialias=True)
@@ -140,7 +140,7 @@ def test_fine_grain_without_a_grid_is_no_fault_of_a_picture_of_a_soft_painting(
     assert found["checkerboard"] < 1.5
 
 
-def test_another_palette_is_no_error_at_the_border(
+def test_another_palette_is_not_a_border_error(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
     # Bright inside and dark around, so that the negative is far off around only.
@@ -160,13 +160,13 @@ def test_a_patch_that_varies_in_one_colour_is_not_dead(
     assert measure_artifacts(pastiche, photo, painting)["dead_blocks"] == 0
 
 
-def test_a_patch_that_is_dead_in_the_photo_too_is_no_fault(
+def test_a_patch_that_is_constant_in_the_photo_is_not_dead(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
     assert measure_artifacts(dead(pastiche), dead(photo), painting)["dead_blocks"] == 0
 
 
-def test_what_cannot_be_measured_is_no_fault(pastiche: Tensor, painting: Tensor) -> None:
+def test_an_undefined_measure_is_within_the_limits(pastiche: Tensor, painting: Tensor) -> None:
     found = measure_artifacts(pastiche, strokes(5) + 0.5, painting)["flat_deviation"]
     assert math.isnan(found)
     assert within_limits("flat_deviation", found)

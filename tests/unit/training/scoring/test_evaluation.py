@@ -6,7 +6,7 @@ import torch
 from training.scoring.evaluation import available_second_network, table
 
 
-def test_the_table_marks_what_is_outside_its_limits() -> None:
+def test_the_table_marks_values_outside_the_limits() -> None:
     good = {"objective_64": 1.0, "checkerboard_64": 1.0, "dead_blocks_64": 0.0}
     assert "*" not in table({"warm": good}, 64)
     (_, line) = table({"warm": {**good, "checkerboard_64": 50.0}}, 64).splitlines()
@@ -14,7 +14,7 @@ def test_the_table_marks_what_is_outside_its_limits() -> None:
     assert line.count("*") == 1
 
 
-def test_the_second_network_is_one_that_lies_here_already(
+def test_the_second_network_is_one_that_is_cached_already(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))

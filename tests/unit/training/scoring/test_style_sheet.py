@@ -17,9 +17,7 @@ def test_a_sheet_holds_every_photo_in_every_style(
         assert np.abs(left - right).mean() > 1
 
 
-def test_pictures_can_be_painted_larger_than_they_are_shown(
-    models: Path, photo: Image.Image
-) -> None:
+def test_pictures_can_be_painted_larger_than_shown(models: Path, photo: Image.Image) -> None:
     large = style_sheet(models / "tiny", [photo], 64)
     shown = style_sheet(models / "tiny", [photo], 32, painted=64)
     assert shown.size == (4 * 32, 32)

@@ -29,7 +29,7 @@ def test_the_corners_of_a_blend_sheet_are_the_four_styles(models: Path, photo: I
     assert np.array_equal(np.asarray(rows[2][2]), painted(stylizer, photo, middle))
 
 
-def test_sizes_and_strengths_run_from_broad_and_from_the_photograph(
+def test_sizes_start_with_the_smallest_and_strengths_with_the_photo(
     models: Path, photo: Image.Image
 ) -> None:
     stylizer = Stylizer(models)
@@ -41,7 +41,7 @@ def test_sizes_and_strengths_run_from_broad_and_from_the_photograph(
     assert np.array_equal(np.asarray(row[0]), painted(stylizer, photo, style, size=384))
 
 
-def test_a_sheet_lays_pictures_edge_to_edge() -> None:
+def test_a_grid_has_no_gaps() -> None:
     colours = [["red", "lime", "blue"], ["black", "white", "gray"]]
     rows = [[Image.new("RGB", (40, 20), colour) for colour in row] for row in colours]
     whole = variations.grid(rows, 10)
