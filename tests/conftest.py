@@ -15,9 +15,9 @@ from app.http.server import create_app
 from app.pixels.images import encode, from_pillow
 from app.settings import Settings, read_settings
 from tests.tools.slow import read_list
-from training.export import export
-from training.fit.network import Gallery, TransformNetwork
+from training.fit.network import StyledNetwork, TransformNetwork
 from training.fit.recipe import Recipe
+from training.graphs.folder import export
 
 STYLES = ("warm", "cold", "plain")
 
@@ -46,11 +46,11 @@ def make_recipe(name: str = "tiny", styles: tuple[str, ...] = STYLES) -> Recipe:
     )
 
 
-def make_gallery(recipe: Recipe, seed: int = 0) -> Gallery:
+def make_gallery(recipe: Recipe, seed: int = 0) -> StyledNetwork:
     """Random weights with enough contrast that every style paints differently."""
     torch.manual_seed(seed)
     network = TransformNetwork(recipe.width, recipe.residual_blocks)
-    gallery = Gallery(network, len(recipe.styles))
+    gallery = StyledNetwork(network, len(recipe.styles))
     with torch.no_grad():
         network.output.weight.mul_(10)
         gallery.styles.add_(0.5 * torch.randn_like(gallery.styles))

@@ -19,7 +19,7 @@ from tests.tools.error_codes import CODES
 from tests.tools.markdown import anchors
 from tests.tools.reference import TABLES, StaleDocsError, modules, with_table
 from tests.tools.repository import ROOT
-from training.fit.recipe import Phase, Recipe, Style
+from training.fit.recipe import Phase, Recipe, StyleRecipe
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
@@ -141,7 +141,7 @@ def shown(default: object) -> str:
 
 @pytest.mark.parametrize(
     ("model", "key"),
-    [(model, key) for model in (Recipe, Phase, Style) for key in model.model_fields],
+    [(model, key) for model in (Recipe, Phase, StyleRecipe) for key in model.model_fields],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_every_key_of_a_recipe_is_documented_with_its_default(
@@ -150,7 +150,7 @@ def test_every_key_of_a_recipe_is_documented_with_its_default(
     before = {
         Recipe: "Keys of the recipe:",
         Phase: "Keys of a `[[phases]]` table:",
-        Style: "Keys of a `[[styles]]` table:",
+        StyleRecipe: "Keys of a `[[styles]]` table:",
     }[model]
     table = text("training.md").split(f"\n{before}\n\n", 1)[1].partition("\n\n")[0]
     row = next(line for line in table.splitlines() if line.startswith(f"| `{key}` | "))

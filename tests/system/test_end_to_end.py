@@ -13,7 +13,8 @@ from app.http.server import create_app
 from app.settings import read_settings
 from tests.conftest import wait_until_ready
 from training import export, train
-from training.fit.checkpoint import read_checkpoint
+from training.fit.checkpoint import load_model, read_checkpoint
+from training.graphs.parity import paint
 
 RECIPE = """
 name = "stripes"
@@ -74,7 +75,7 @@ def test_a_fitted_network_is_served_with_the_pixels_of_pytorch(
         "--sample", str(tmp_path / "photos" / "cat.png"),
     ]) == 0  # fmt: skip
 
-    _, gallery = export.load_gallery(read_checkpoint(run / "checkpoint.pt"))
+    _, model = load_model(read_checkpoint(run / "checkpoint.pt"))
     with TestClient(create_app(read_settings(models=models, device="cpu"))) as client:
         wait_until_ready(client)
         content = (tmp_path / "photos" / "cat.png").read_bytes()
@@ -82,7 +83,7 @@ def test_a_fitted_network_is_served_with_the_pixels_of_pytorch(
         for number, style in enumerate(("red", "blue")):
             response = client.post("/stylize", files={"image": content}, data={"style": style})
             served[style] = np.asarray(Image.open(io.BytesIO(response.content))).astype(int)
-            vector = gallery.styles[number : number + 1].detach()
-            expected = export.paint(gallery.network, np.asarray(photo)[None], vector)[0]
+            vector = model.styles[number : number + 1].detach()
+            expected = paint(model.network, np.asarray(photo)[None], vector)[0]
             assert np.abs(served[style] - expected).max() <= 1
         assert np.abs(served["red"] - served["blue"]).mean() > 1

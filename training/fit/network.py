@@ -182,7 +182,7 @@ class TransformNetwork(nn.Module):
         return clamp_towards_range(0.5 + self.output(x)[..., :height, :width].float())
 
 
-class Gallery(nn.Module):
+class StyledNetwork(nn.Module):
     """A transform network and the style vectors that are fitted with it."""
 
     def __init__(self, network: TransformNetwork, styles: int) -> None:

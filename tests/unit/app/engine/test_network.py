@@ -15,7 +15,7 @@ from app.engine.network import Network, _spans, check_output
 from app.errors import BadOutput, ModelFolderError, OutOfMemory
 from app.model_folder import read_folder, write_card, write_graph
 from tests.conftest import make_folder, make_gallery, make_recipe
-from training.export import paint
+from training.graphs.parity import paint
 
 ON_CPU = Device("cpu", CPU, "float32", 1)
 

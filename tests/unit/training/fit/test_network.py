@@ -5,31 +5,31 @@ from torch import Tensor
 
 from tests.conftest import make_gallery, make_recipe
 from tests.tools.generated import planes
-from training.export import tile_margin
 from training.fit.network import (
     EPSILON,
-    Gallery,
+    StyledNetwork,
     TransformNetwork,
     clamp_towards_range,
     instance_norm,
 )
+from training.graphs.folder import tile_margin
 
 SIDES = [(16, 16), (17, 33), (31, 16), (18, 47), (64, 63)]
 
 
-def make(blocks: int = 1) -> Gallery:
+def make(blocks: int = 1) -> StyledNetwork:
     return make_gallery(make_recipe().model_copy(update={"residual_blocks": blocks})).eval()
 
 
 @pytest.fixture
-def gallery() -> Gallery:
+def gallery() -> StyledNetwork:
     return make()
 
 
 @pytest.mark.parametrize(("height", "width"), SIDES)
 @torch.no_grad()
 def test_the_pastiche_has_the_size_of_the_photo_and_lies_in_range(
-    gallery: Gallery, height: int, width: int
+    gallery: StyledNetwork, height: int, width: int
 ) -> None:
     gallery.network.output.weight.mul_(10)  # so much contrast that the clamp has work to do
     pastiche = gallery.paint(planes(2, height, width), torch.tensor([0, 1]))
@@ -39,7 +39,7 @@ def test_the_pastiche_has_the_size_of_the_photo_and_lies_in_range(
 
 
 @torch.no_grad()
-def test_sides_that_4_does_not_divide_are_padded_by_reflection(gallery: Gallery) -> None:
+def test_sides_that_4_does_not_divide_are_padded_by_reflection(gallery: StyledNetwork) -> None:
     photo, style = planes(1, 18, 45), torch.tensor([0])
     padded = torch.cat([photo, photo[..., -3:-1, :].flip(2)], dim=2)
     padded = torch.cat([padded, padded[..., -4:-1].flip(3)], dim=3)
@@ -64,12 +64,12 @@ def test_an_impossible_network_is_refused(width: int, blocks: int) -> None:
 @torch.no_grad()
 def test_a_new_network_starts_near_grey() -> None:
     torch.manual_seed(0)
-    pastiche = Gallery(TransformNetwork(4, 1), 1).paint(planes(1, 32, 32), torch.tensor([0]))
+    pastiche = StyledNetwork(TransformNetwork(4, 1), 1).paint(planes(1, 32, 32), torch.tensor([0]))
     assert pastiche.sub(0.5).abs().max() < 0.2
 
 
 @torch.no_grad()
-def test_styles_in_one_batch_paint_what_each_paints_alone(gallery: Gallery) -> None:
+def test_styles_in_one_batch_paint_what_each_paints_alone(gallery: StyledNetwork) -> None:
     photos, styles = planes(3, 24, 20), torch.tensor([2, 0, 1])
     together = gallery.paint(photos, styles)
     alone = [gallery.paint(photos[i : i + 1], styles[i : i + 1]) for i in range(3)]
@@ -77,7 +77,7 @@ def test_styles_in_one_batch_paint_what_each_paints_alone(gallery: Gallery) -> N
     assert (gallery.paint(photos[:1], styles[1:2]) - alone[0]).abs().mean() > 0.01
 
 
-def test_every_piece_of_the_style_vector_is_used(gallery: Gallery) -> None:
+def test_every_piece_of_the_style_vector_is_used(gallery: StyledNetwork) -> None:
     style = gallery.styles[:1].detach().requires_grad_()
     # Frozen: with statistics, the norm after the last residual block would undo that block's shift.
     pastiche = gallery.network.apply_frozen(planes(1, 32, 32), style)
@@ -87,7 +87,7 @@ def test_every_piece_of_the_style_vector_is_used(gallery: Gallery) -> None:
 
 
 @torch.no_grad()
-def test_the_last_scale_and_shift_are_the_end_of_the_vector(gallery: Gallery) -> None:
+def test_the_last_scale_and_shift_are_the_end_of_the_vector(gallery: StyledNetwork) -> None:
     network, width = gallery.network, gallery.network.width
     style, shift = gallery.styles[:1].clone(), torch.linspace(-0.1, 0.2, width)
     style[:, -2 * width : -width] = 0
@@ -121,7 +121,7 @@ def test_statistics_are_taken_in_float32_whatever_comes_in(dtype: torch.dtype, s
 
 
 @torch.no_grad()
-def test_mixed_precision_paints_nearly_the_same_in_float32(gallery: Gallery) -> None:
+def test_mixed_precision_paints_nearly_the_same_in_float32(gallery: StyledNetwork) -> None:
     photos, styles = planes(2, 32, 32), torch.tensor([0, 1])
     with torch.autocast("cpu", torch.bfloat16):
         mixed = gallery.paint(photos, styles)
@@ -140,7 +140,7 @@ def test_the_clamp_lets_a_gradient_through_only_where_it_leads_back() -> None:
 
 @pytest.mark.parametrize(("height", "width"), SIDES)
 @torch.no_grad()
-def test_freezing_and_applying_is_painting(gallery: Gallery, height: int, width: int) -> None:
+def test_freezing_and_applying_is_painting(gallery: StyledNetwork, height: int, width: int) -> None:
     photos, styles = planes(2, height, width), gallery.styles[:2]
     frozen = gallery.network.freeze(photos, styles)
     assert frozen.shape == styles.shape
@@ -169,7 +169,7 @@ def test_tiles_with_the_margin_join_without_a_seam(blocks: int) -> None:
     assert seam(blocks, tile_margin(blocks) - 8) > 1e-3  # control: two strides less do not do
 
 
-def test_peaks_are_told_and_painting_stays_the_same(gallery: Gallery) -> None:
+def test_peaks_are_told_and_painting_stays_the_same(gallery: StyledNetwork) -> None:
     photo, style = planes(2, 48, 48), gallery.styles[:2]
     pastiche, peaks = gallery.network.forward_with_peaks(photo, style)
     torch.testing.assert_close(pastiche, gallery.network(photo, style), rtol=0, atol=1e-5)
@@ -181,7 +181,7 @@ def test_peaks_are_told_and_painting_stays_the_same(gallery: Gallery) -> None:
     assert peaks[1] > 0.02
 
 
-def test_a_fit_can_lower_peaks(gallery: Gallery) -> None:
+def test_a_fit_can_lower_peaks(gallery: StyledNetwork) -> None:
     photo = torch.full((1, 3, 48, 48), 0.5)
     photo[:, :, 24, 24] = 1
     _, peaks = gallery.network.forward_with_peaks(photo, gallery.styles[:1])
