@@ -1,6 +1,7 @@
 """Command-line arguments that several commands take."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 
@@ -30,6 +31,23 @@ def at_least(minimum: float, kind: Callable[[str], float] = int) -> Callable[[st
         value = kind(text)
         if not value >= minimum:
             raise argparse.ArgumentTypeError(f"{text} is not at least {minimum:g}")
+        return value
+
+    return number
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """Return an argparse type for numbers from `low` to `high`."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a number from {low:g} to {high:g}, not {text!r}"
+            )
         return value
 
     return number

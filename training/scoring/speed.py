@@ -27,7 +27,7 @@ from app.engine.device import CPU, Device
 from app.engine.network import Network
 from app.model_folder import ModelFolder, read_folder
 from app.pixels.images import encode, from_pillow
-from app.settings import Settings
+from app.settings import TILE_PIXELS
 from training.fit.network import StyledNetwork, TransformNetwork
 from training.fit.recipe import Recipe
 from training.fit.weights import load_network
@@ -38,7 +38,6 @@ SIDES = (256, 512, 1024)
 BATCHES = (1, 4)
 MEGAPIXELS = (1, 2, 4, 8, 12)
 FULL_HD = (1920, 1080)
-TILE_PIXELS: int = Settings.model_fields["tile_pixels"].default
 
 Pixels = NDArray[np.uint8]
 

@@ -9,7 +9,6 @@ from app.engine.device import CPU, Device
 from app.engine.network import Network
 from app.errors import ModelFolderError
 from app.model_folder import read_folder
-from app.settings import Settings
 
 
 def style_sheet(
@@ -24,8 +23,7 @@ def style_sheet(
     side: of each cell, in pixels. styles: ids; default: all. painted: side at which the network
     paints, before the picture is resized to `side`; default: `side`. Raises ModelFolderError.
     """
-    tile_pixels = Settings.model_fields["tile_pixels"].default
-    network = Network(read_folder(folder), Device("cpu", CPU, "float32"), tile_pixels)
+    network = Network(read_folder(folder), Device("cpu", CPU, "float32"))
     known = network.folder.styles
     if missing := set(styles or ()) - known.keys():
         raise ModelFolderError(f"{folder} has no style {', '.join(sorted(missing))}")
