@@ -236,6 +236,18 @@ def test_a_half_closed_client_gets_its_response(port: int) -> None:
     assert responses.endswith(ALIVE)
 
 
+def test_a_half_closed_client_gets_a_picture_that_takes_time(settings: Settings) -> None:
+    request = noise(settings)
+    with serve_in_thread(settings) as port, closing(connect(port)) as connection:
+        wait_for_status(port, "ready")
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        response = rest(connection)
+    assert response.startswith(b"HTTP/1.1 100")  # to find out whether the client is connected
+    assert b"\r\n\r\nHTTP/1.1 200" in response
+    assert response.endswith(b"IEND\xaeB`\x82")
+
+
 def test_a_body_shorter_than_its_length_gets_a_problem_document(port: int) -> None:
     with closing(connect(port)) as connection:
         connection.sendall(POST + b"Content-Length: 9\r\n\r\nx")
