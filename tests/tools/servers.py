@@ -19,7 +19,7 @@ import psutil
 import uvicorn
 
 from app.http.connection import Connections
-from app.http.server import create_app
+from app.http.server import KEEP_ALIVE, create_app
 from app.settings import Settings
 from tests.tools.repository import ROOT
 
@@ -82,6 +82,7 @@ def serve_in_thread(settings: Settings) -> Iterator[int]:
         port=0,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -1,6 +1,6 @@
 """Scores of a model folder's pictures beside those of other networks, as tables, JSON and a sheet.
 
-The photographs of the peers' folder are painted with the exported graph, and all pictures are scored
+The photographs of the peers' folder are painted with the exported graph. All pictures are scored
 with the same functions, under a loss network and a face detector that no fit has seen.
 """
 

@@ -206,6 +206,7 @@ def test_a_new_connection_evicts_the_one_idle_longest(settings: Settings) -> Non
         idle = [stack.enter_context(closing(connect(port))) for _ in range(3)]
         for connection in idle:
             assert_alive(connection)
+            connection.settimeout(10)  # less than the server keeps idle connections
         assert_alive(idle[0])  # no longer idle longest
         for _ in range(2):
             assert_alive(stack.enter_context(closing(connect(port))))
@@ -220,7 +221,10 @@ def test_hundreds_of_idle_connections_do_not_block_other_clients(settings: Setti
             stack.enter_context(closing(connect(port)))
         for _ in range(3):
             with closing(connect(port)) as other:
-                assert_alive(other)
+                other.sendall(b"GET /styles HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                response = rest(other)
+                assert response.startswith(b"HTTP/1.1 ")
+                assert b"overloaded" not in response
 
 
 def test_a_half_closed_client_gets_its_response(port: int) -> None:
@@ -230,6 +234,18 @@ def test_a_half_closed_client_gets_its_response(port: int) -> None:
         responses = rest(connection)
     assert b'"code":"not_ready"' in responses
     assert responses.endswith(ALIVE)
+
+
+def test_a_half_closed_client_gets_a_picture_that_takes_time(settings: Settings) -> None:
+    request = noise(settings)
+    with serve_in_thread(settings) as port, closing(connect(port)) as connection:
+        wait_for_status(port, "ready")
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        response = rest(connection)
+    assert response.startswith(b"HTTP/1.1 100")  # to find out whether the client is connected
+    assert b"\r\n\r\nHTTP/1.1 200" in response
+    assert response.endswith(b"IEND\xaeB`\x82")
 
 
 def test_a_body_shorter_than_its_length_gets_a_problem_document(port: int) -> None:
