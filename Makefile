@@ -1,32 +1,46 @@
-# make serve   set up and start the server with the bundled gallery on http://127.0.0.1:8000
-# make test    set up, lint, types, tests
-# make soak    flood, stop, restart and weigh the server for an hour, or PARTS of it
-# make bench   time and weigh the served networks
-# make lock    renew requirements/*.txt from pyproject.toml
-
 PYTHON ?= python3
 # A machine with a working NVIDIA driver gets the gpu extra.
 DEVICE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEV = .venv-dev/bin
 
-.PHONY: serve test lint soak bench lock
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-fast coverage lint fmt types docs soak bench lock
 .SECONDARY:
 
-serve: .venv-$(DEVICE)/ready
+help:  ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: .venv-$(DEVICE)/ready  ## Set up, and serve the bundled gallery on http://127.0.0.1:8000
 	exec .venv-$(DEVICE)/bin/python -m app.cli serve
 
-test: lint
-	$(DEV)/python -m pytest
+test: lint types  ## Set up (6 GB), then check everything: linters, types, all tests
+	$(DEV)/python -m pytest --durations=25
 
-lint: .venv-dev/ready
+test-fast: .venv-dev/ready  ## Run the unit tests, without those in tests/slow.txt
+	$(DEV)/python -m pytest tests/unit -m "not slow"
+
+coverage: .venv-dev/ready  ## Run all tests and fail if less than 93% of the code is covered
+	$(DEV)/python -m pytest --cov --cov-report=term
+
+lint: .venv-dev/ready  ## Check style, formatting and imports
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
+	$(DEV)/lint-imports --no-logo
+
+fmt: .venv-dev/ready  ## Format the code and fix what ruff can fix
+	$(DEV)/ruff check --fix .
+	$(DEV)/ruff format .
+
+types: .venv-dev/ready  ## Check types
 	$(DEV)/mypy
 
-soak: .venv-dev/ready
+docs: .venv-dev/ready  ## Write the generated tables in docs/
+	$(DEV)/python -m tests.tools.reference
+
+soak: .venv-dev/ready  ## Load, stop and restart servers for an hour; PARTS="flood stopping" runs some parts
 	$(DEV)/python -m tests.tools.soak $(PARTS)
 
-bench: .venv-dev/ready
+bench: .venv-dev/ready  ## Measure the speed and memory of the bundled gallery
 	$(DEV)/python -m training.bench
 
 .venv-%/ready: requirements/%.txt requirements/uv.txt
@@ -38,7 +52,7 @@ bench: .venv-dev/ready
 
 COMPILE = $(DEV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-header
-lock: .venv-dev/ready
+lock: .venv-dev/ready  ## Update requirements/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --extra cpu -o requirements/cpu.txt
 	$(COMPILE) pyproject.toml --extra gpu -o requirements/gpu.txt
 	$(COMPILE) pyproject.toml --extra cpu --extra training --extra dev -o requirements/dev.txt

@@ -1,9 +1,11 @@
-"""Pastiche repaints photographs in the style of paintings: over HTTP, as a library, as a command.
+"""Pastiche repaints photographs in the style of paintings: HTTP server, library and command.
 
 from PIL import Image
-from . import stylize
+from pastiche import stylize
 
 stylize(Image.open("photo.jpg"), "starry_night").save("out.png")
+
+In a checkout, this package is called `app`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,9 +19,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that training can read model folders without the runtime being there.
+    # Imported on first use: training reads model folders without ONNX Runtime being installed.
     if name not in __all__:
-        raise AttributeError(f"module 'app' has no attribute {name!r}")
-    from . import library as stylizer
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import library
 
-    return getattr(stylizer, name)
+    return getattr(library, name)

@@ -1,29 +1,43 @@
-"""The command `pastiche`: serve, stylize, styles."""
+"""The command `pastiche` with its subcommands `serve`, `stylize` and `styles`."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from .errors import PasticheError
-from .library import Stylizer
 from .options import Options, parse_options
-from .pixels.canvas import Finish, canvas_size
-from .pixels.images import FORMATS, SUFFIXES, Format, encode, read_header, read_pixels
+from .pixels.canvas import canvas_size
+from .pixels.images import (
+    FORMATS,
+    SUFFIXES,
+    Format,
+    check_format,
+    encode,
+    read_header,
+    read_pixels,
+)
 from .settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from .library import Stylizer
 
 SUFFIX_OF: dict[Format, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when all went well, 1 when something failed, 2 on wrong usage."""
-    options = _parser().parse_args(arguments)
+    """Run the command. Returns the exit status: 0 for success, 1 for an error, 2 for wrong usage.
+
+    arguments: those of the command line by default.
+    """
+    parsed = _parser().parse_args(arguments)
     try:
-        code: int = options.run(options)
-        return code
+        status: int = parsed.run(parsed)
+        return status
     except PasticheError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -32,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from .http.server import serve  # the web framework takes half a second to import
+    from .http.server import serve  # importing the web framework takes half a second
 
     serve(_settings(arguments, host=arguments.host, port=arguments.port))
     return 0
@@ -46,75 +60,89 @@ def _styles(arguments: argparse.Namespace) -> int:
 
 
 def _stylize(arguments: argparse.Namespace) -> int:
-    given = {name: getattr(arguments, name) for name in Options.model_fields}
-    options = parse_options((name, str(v)) for name, v in given.items() if v is not None)
+    values = {name: getattr(arguments, name) for name in Options.model_fields}
+    options = parse_options((name, str(v)) for name, v in values.items() if v is not None)
     settings = _settings(arguments)
-    pairs = list(_pairs(arguments.photos, arguments.out, options.format))
+    jobs = _jobs(arguments.photos, arguments.out, options.format)
     stylizer = _stylizer(settings)
-    stylizer.gallery.brush(options.style)  # an unknown style is told once, not for every photo
-    finish = Finish(options.strength, options.size, options.preserve_colors)
+    stylizer.gallery.brush(options.style, options.strength)  # report a wrong style once
     failed = 0
-    for source, target in tqdm(pairs, unit="photo", disable=len(pairs) == 1):
+    for source, target in tqdm(jobs, unit="photo", disable=len(jobs) == 1):
         try:
-            still = read_header(source.read_bytes(), settings.max_pixels)
-            size = None if finish.shows_photo else canvas_size(*still.size, finish.size)
-            picture = read_pixels(still, size)
-            painted = stylizer.paint(picture, options.style, finish)
-            format = SUFFIXES[target.suffix.lower()]
-            content = encode(painted, format, options.quality or settings.jpeg_quality)
+            content = _paint(source, SUFFIXES[target.suffix.lower()], options, stylizer, settings)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         except (PasticheError, OSError) as error:
             failed += 1
             tqdm.write(f"{source}: {error}", file=sys.stderr)
     if failed:
-        print(f"{failed} of {len(pairs)} photos failed", file=sys.stderr)
+        print(f"{failed} of {len(jobs)} photos failed", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _pairs(photos: Sequence[Path], out: Path, format: Format | None) -> list[tuple[Path, Path]]:
-    """Each photo with where its pastiche goes; folders keep their shape below out.
+def _paint(
+    source: Path, format: Format, options: Options, stylizer: "Stylizer", settings: Settings
+) -> bytes:
+    """Paint an image file. Returns the pastiche encoded in `format`."""
+    still = read_header(source.read_bytes(), settings.max_pixels)
+    check_format(format, *still.size)
+    finish = options.finish
+    size = None if finish.shows_photo else canvas_size(*still.size, finish.size)
+    pastiche = stylizer.paint(read_pixels(still, size), options.style, finish)
+    return encode(pastiche, format, options.quality or settings.jpeg_quality)
 
-    What an earlier call has put below out is no photo. Raises PasticheError, also where a photo or
-    another pastiche would be overwritten.
+
+def _jobs(photos: Sequence[Path], out: Path, format: Format | None) -> list[tuple[Path, Path]]:
+    """Pair each photo with the path of its pastiche.
+
+    Folders keep their structure below `out`. Raises PasticheError if a path does not exist, if
+    there is no photo, or if writing would overwrite a photo or another pastiche.
     """
-    sources: list[tuple[Path, Path]] = []
-    painted = out.resolve()
-    for photo in photos:
-        if photo.is_dir():
-            found = sorted(p for p in photo.rglob("*") if p.suffix.lower() in SUFFIXES)
-            if photo.resolve() in painted.parents:
-                found = [p for p in found if painted not in p.resolve().parents]
-            sources += [(p, p.relative_to(photo)) for p in found]
-        elif photo.exists():
-            sources.append((photo, Path(photo.name)))
-        else:
-            raise PasticheError(f"{photo}: no such file or folder")
+    sources = [pair for photo in photos for pair in _find(photo, out)]
     if not sources:
         raise PasticheError(f"no photos found (looked for {' '.join(SUFFIXES)})")
-    single = len(photos) == 1 and photos[0].is_file() and not out.is_dir()
-    if single and out.suffix:
-        if out.suffix.lower() not in SUFFIXES:
-            raise PasticheError(f"{out}: the name must end in one of {' '.join(SUFFIXES)}")
-        if format not in (None, SUFFIXES[out.suffix.lower()]):
-            raise PasticheError(f"{out}: the name is of another format than --format {format}")
-        pairs = [(sources[0][0], out)]
+    to_file = len(photos) == 1 and photos[0].is_file() and not out.is_dir() and out.suffix
+    if to_file:
+        _check_name(out, format)
+        jobs = [(sources[0][0], out)]
     else:
-        pairs = [(source, out / _renamed(relative, format)) for source, relative in sources]
-    _check_targets(pairs)
-    return pairs
+        jobs = [(source, out / _renamed(relative, format)) for source, relative in sources]
+    _check_targets(jobs)
+    return jobs
 
 
-def _check_targets(pairs: Sequence[tuple[Path, Path]]) -> None:
-    photos = {source.resolve() for source, _ in pairs}
+def _find(photo: Path, out: Path) -> list[tuple[Path, Path]]:
+    """The photos at a path, each with its path relative to the folder that was searched."""
+    if not photo.is_dir():
+        if not photo.exists():
+            raise PasticheError(f"{photo}: no such file or folder")
+        return [(photo, Path(photo.name))]
+    found = sorted(path for path in photo.rglob("*") if path.suffix.lower() in SUFFIXES)
+    painted = out.resolve()
+    if photo.resolve() in painted.parents:  # skip the pastiches of an earlier run
+        found = [path for path in found if painted not in path.resolve().parents]
+    return [(path, path.relative_to(photo)) for path in found]
+
+
+def _check_name(out: Path, format: Format | None) -> None:
+    suffix = out.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise PasticheError(f"{out}: the name must end in one of {' '.join(SUFFIXES)}")
+    if format not in (None, SUFFIXES[suffix]):
+        raise PasticheError(f"{out}: the suffix {suffix} does not match --format {format}")
+
+
+def _check_targets(jobs: Sequence[tuple[Path, Path]]) -> None:
+    photos = {source.resolve() for source, _ in jobs}
     sources: dict[Path, Path] = {}
-    for source, target in pairs:
+    for source, target in jobs:
         if target.resolve() in photos:
-            raise PasticheError(f"{target} is one of the photos; name another place with --out")
+            raise PasticheError(f"{target} is one of the photos; choose another --out")
         other = sources.setdefault(target, source)
         if other != source:
             raise PasticheError(
-                f"{other} and {source} would both become {target}; paint them to different places"
+                f"{other} and {source} would both be written to {target}; "
+                "paint them to different folders"
             )
 
 
@@ -125,11 +153,13 @@ def _renamed(relative: Path, format: Format | None) -> Path:
 
 
 def _settings(arguments: argparse.Namespace, **more: object) -> Settings:
-    given = {"models": arguments.models, "device": arguments.device, **more}
-    return read_settings(**{name: value for name, value in given.items() if value is not None})
+    values = {"models": arguments.models, "device": arguments.device, **more}
+    return read_settings(**{name: value for name, value in values.items() if value is not None})
 
 
-def _stylizer(settings: Settings) -> Stylizer:
+def _stylizer(settings: Settings) -> "Stylizer":
+    from .library import Stylizer  # fails with a message, see main, if ONNX Runtime is missing
+
     logging.basicConfig(level="WARNING", format="%(message)s")
     return Stylizer(settings.models, settings.device, settings.threads, settings.tile_pixels)
 
@@ -142,23 +172,30 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--models", type=Path, help="folder of model folders (PASTICHE_MODELS)")
     common.add_argument(
-        "--device", choices=["auto", "cuda", "openvino", "cpu"], help="(PASTICHE_DEVICE)"
+        "--device",
+        choices=["auto", "cuda", "openvino", "cpu"],
+        help="device to run on (PASTICHE_DEVICE)",
     )
     serve = commands.add_parser("serve", parents=[common], help="start the HTTP server")
     serve.add_argument("--host", help="address to listen on (PASTICHE_HOST)")
     serve.add_argument("--port", type=int, help="port to listen on (PASTICHE_PORT)")
     serve.set_defaults(run=_serve)
 
-    stylize = commands.add_parser("stylize", parents=[common], help="paint files and folders")
+    stylize = commands.add_parser("stylize", parents=[common], help="paint photos")
     stylize.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="file or folder")
-    stylize.add_argument("-o", "--out", type=Path, required=True, help="file or folder")
-    stylize.add_argument("--style", required=True, help=Options.model_fields["style"].description)
+    stylize.add_argument("-o", "--out", type=Path, required=True, help="file or folder to write to")
+    described = {name: field.description for name, field in Options.model_fields.items()}
+    stylize.add_argument("--style", required=True, help=described["style"])
     for name in ("strength", "size", "quality"):
-        stylize.add_argument(f"--{name}", help=Options.model_fields[name].description)
+        stylize.add_argument(f"--{name}", help=described[name])
     stylize.add_argument(
-        "--preserve-colors", action="store_true", default=None, help="keep the photo's colours"
+        "--preserve-colors", action="store_true", default=None, help=described["preserve_colors"]
     )
-    stylize.add_argument("--format", choices=FORMATS, help="else by the name, else as the input")
+    stylize.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="output format; by default that of the output file's suffix, or of the input",
+    )
     stylize.set_defaults(run=_stylize)
 
     styles = commands.add_parser("styles", parents=[common], help="list the styles")

@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as one tree.
+"""All exceptions, in one tree.
 
 PasticheError
-|-- RequestError                what the caller can mend: 4xx
+|-- RequestError                the client can correct it: 4xx
 |   |-- BadOption               422 bad_option
 |   |-- UnknownStyle            404 unknown_style
 |   |-- MissingImage            422 missing_image
@@ -18,7 +18,7 @@ PasticheError
 |   |-- NotFound                404 not_found
 |   |-- MethodNotAllowed        405 method_not_allowed
 |   `-- HeaderTooLarge          431 header_too_large
-|-- Unavailable                 503, with a time to come back
+|-- Unavailable                 the client can retry: 503, with Retry-After
 |   |-- Overloaded              503 overloaded
 |   |-- DeadlineExceeded        503 deadline
 |   |-- NotReady                503 not_ready
@@ -26,17 +26,17 @@ PasticheError
 |-- InferenceFailed             500 inference_failed
 |-- BadOutput                   500 bad_output
 |-- ModelFolderError            a model folder cannot be served (start-up)
-|-- DeviceUnavailable           the device that was asked for cannot be had (start-up)
-`-- SettingsError               a setting has a value that is not allowed (start-up)
+|-- DeviceUnavailable           the requested device does not work (start-up)
+`-- SettingsError               a setting is invalid (start-up)
 
-Pillow's errors become these in `images`, ONNX Runtime's in `device`; none passes those seams.
+`pixels.images` translates Pillow's exceptions into these, `engine.device` those of ONNX Runtime.
 """
 
 from collections.abc import Mapping
 
 
 class PasticheError(Exception):
-    """Base of all. `str(error)` is a sentence that may be shown to a caller."""
+    """Base class. `str(error)` may be shown to clients, unless it is raised only at start-up."""
 
     status = 500
     code = "internal_error"
@@ -44,12 +44,12 @@ class PasticheError(Exception):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers that the answer carries beside the usual ones."""
+        """Additional headers of the response."""
         return {}
 
 
 class RequestError(PasticheError):
-    """The request is at fault."""
+    """The request is invalid."""
 
     status = 400
     code = "bad_request"
@@ -57,59 +57,59 @@ class RequestError(PasticheError):
 
 
 class BadOption(RequestError):
-    """An option has a value that is not allowed."""
+    """An option is unknown, missing, given twice, or has an invalid value."""
 
     status, code, title = 422, "bad_option", "Option not allowed"
 
 
 class UnknownStyle(RequestError):
-    """No loaded network has the style."""
+    """No network has a style of this id."""
 
     status, code, title = 404, "unknown_style", "Unknown style"
 
 
 class MissingImage(RequestError):
-    """The request brings no image."""
+    """The request contains no image."""
 
     status, code, title = 422, "missing_image", "Image missing"
 
 
 class MalformedBody(RequestError):
-    """The body cannot be parsed as what its Content-Type says."""
+    """The body does not match its Content-Type."""
 
     status, code, title = 400, "malformed_body", "Malformed body"
 
 
 class BodyTooLarge(RequestError):
-    """The body has more bytes than the server takes."""
+    """The body is larger than the server accepts."""
 
     status, code, title = 413, "body_too_large", "Body too large"
 
 
 class RequestTimeout(RequestError):
-    """The request came too slowly."""
+    """The client sent the request too slowly."""
 
     status, code, title = 408, "request_timeout", "Request timeout"
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Connection: what may still come of the request is not waited for."""
+        """Connection: the rest of the request is not read."""
         return {"Connection": "close"}
 
 
 class UnsupportedEncoding(RequestError):
-    """The body is compressed, or encoded in another way."""
+    """The body has a Content-Encoding, such as gzip."""
 
     status, code, title = 415, "unsupported_encoding", "Content-Encoding not supported"
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Accept-Encoding, as RFC 9110 has it for this answer."""
+        """Accept-Encoding, as RFC 9110 requires for this status."""
         return {"Accept-Encoding": "identity"}
 
 
 class UnsupportedImage(RequestError):
-    """The content is no image of an allowed format."""
+    """The file is not a JPEG, PNG or WebP image."""
 
     status, code, title = 415, "unsupported_image", "Image format not supported"
 
@@ -121,42 +121,42 @@ class AnimatedImage(RequestError):
 
 
 class BrokenImage(RequestError):
-    """The image is of an allowed format but cannot be decoded."""
+    """The image is damaged and cannot be decoded."""
 
     status, code, title = 422, "broken_image", "Broken image"
 
 
 class ImageTooSmall(RequestError):
-    """A side is shorter than the networks can paint."""
+    """A side of the image is shorter than the networks can paint."""
 
     status, code, title = 422, "image_too_small", "Image too small"
 
 
 class ImageTooLarge(RequestError):
-    """The image has more pixels, or bytes of them, than the server decodes."""
+    """The image has more pixels than the server decodes, or needs too much memory."""
 
     status, code, title = 413, "image_too_large", "Image too large"
 
 
 class Unauthorized(RequestError):
-    """The request brings no API key that is known."""
+    """The request has no valid API key."""
 
     status, code, title = 401, "unauthorized", "Unauthorized"
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """WWW-Authenticate, as every 401 must have it."""
+        """WWW-Authenticate, which every 401 must have."""
         return {"WWW-Authenticate": 'Bearer realm="pastiche"'}
 
 
 class NotFound(RequestError):
-    """There is nothing at this path."""
+    """The path does not exist."""
 
     status, code, title = 404, "not_found", "Not found"
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, the method does not."""
+    """The path does not support the method."""
 
     status, code, title = 405, "method_not_allowed", "Method not allowed"
 
@@ -166,18 +166,18 @@ class MethodNotAllowed(RequestError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Allow, if it is known."""
+        """Allow, if the methods are known."""
         return {"Allow": self.allow} if self.allow else {}
 
 
 class HeaderTooLarge(RequestError):
-    """The request line and the header fields have more bytes or lines than the server takes."""
+    """The request line and the header fields are larger than the server accepts."""
 
     status, code, title = 431, "header_too_large", "Header too large"
 
 
 class Unavailable(PasticheError):
-    """Not now: the same request may succeed after `retry_after` seconds."""
+    """The request may succeed after `retry_after` seconds."""
 
     status = 503
 
@@ -192,48 +192,48 @@ class Unavailable(PasticheError):
 
 
 class Overloaded(Unavailable):
-    """The queue is full."""
+    """The server has no room for another request."""
 
     code, title = "overloaded", "Overloaded"
 
 
 class DeadlineExceeded(Unavailable):
-    """The request waited too long for its turn."""
+    """The request waited too long in the queue."""
 
     code, title = "deadline", "Deadline exceeded"
 
 
 class NotReady(Unavailable):
-    """The server is loading, draining, or has nothing to serve."""
+    """The server is loading, draining or unavailable."""
 
     code, title = "not_ready", "Not ready"
 
 
 class OutOfMemory(Unavailable):
-    """The device has no memory left for this picture, or for the graph."""
+    """The device has not enough memory for the picture or the network."""
 
     code, title = "out_of_memory", "Out of memory"
 
 
 class InferenceFailed(PasticheError):
-    """The runtime failed while painting."""
+    """ONNX Runtime failed to run the network."""
 
     status, code, title = 500, "inference_failed", "Inference failed"
 
 
 class BadOutput(PasticheError):
-    """What the network painted is no picture."""
+    """The network's output is not a valid picture."""
 
     status, code, title = 500, "bad_output", "Bad output"
 
 
 class ModelFolderError(PasticheError):
-    """A model folder, or a file of it, is missing or damaged; the message names the file."""
+    """A model folder or one of its files is missing or damaged; the message names the file."""
 
 
 class DeviceUnavailable(PasticheError):
-    """The device that was asked for cannot be had; the message says why."""
+    """The requested device does not work; the message says why."""
 
 
 class SettingsError(PasticheError):
-    """A setting has a value that is not allowed; the message names it."""
+    """A setting is invalid; the message names it."""

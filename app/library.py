@@ -1,30 +1,37 @@
-"""The library: stylize a Pillow image in a line."""
+"""The library: paint Pillow images."""
 
 from functools import cache
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from .engine.device import pick_device
 from .engine.gallery import Gallery
-from .errors import BadOption, ImageTooSmall
+from .errors import ImageTooSmall
 from .model_folder import Style
+from .options import check_options
 from .pixels.canvas import Finish, canvas, finished
 from .pixels.images import MIN_SIDE, Picture, from_pillow, to_pillow
-from .settings import BUNDLED_MODELS, DeviceName, Settings
+from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Stylizer:
-    """Networks loaded once, to paint many images."""
+    """Loads the networks once and paints any number of images with them."""
 
     def __init__(
         self,
         models: Path | str = BUNDLED_MODELS,
         device: DeviceName = "auto",
         threads: int = 0,
-        tile_pixels: int = Settings.model_fields["tile_pixels"].default,
+        tile_pixels: int = TILE_PIXELS,
     ) -> None:
-        """Load every model folder below `models`. Raises ModelFolderError, DeviceUnavailable."""
+        """Load every model folder in the folder `models`.
+
+        threads: CPU threads of an inference; 0 is one per core. tile_pixels: larger images are
+        painted in tiles of about this many pixels. Raises ModelFolderError, DeviceUnavailable.
+        """
         self.gallery = Gallery(Path(models), pick_device(device, threads), tile_pixels)
 
     @property
@@ -36,32 +43,31 @@ class Stylizer:
         """Paint a decoded picture. Raises UnknownStyle, BadOption, ImageTooSmall."""
         if min(picture.size) < MIN_SIDE:
             raise ImageTooSmall(f"each side of the image must have at least {MIN_SIDE} pixels")
-        brush = self.gallery.brush(style)
+        brush = self.gallery.brush(style, finish.strength)
         painted = brush.network.paint(canvas(picture, finish)[None], brush.vector[None])[0]
         return finished(picture, painted, finish)
 
     def stylize(
         self,
-        image: Image.Image,
+        image: "Image.Image",
         style: str,
         *,
         strength: float = 1.0,
         size: int | None = None,
         preserve_colors: bool = False,
-    ) -> Image.Image:
-        """Paint an image of any mode in a style or blend; RGB, or RGBA where it has alpha.
+    ) -> "Image.Image":
+        """Paint an image of any mode in a style, or in a blend such as `udnie:0.7,great_wave:0.3`.
 
-        strength: 0 (the photograph) to 1. size: longest side in pixels at which the network paints,
-        smaller means broader strokes; None is the image's own, at most painting.LARGEST_UNASKED.
-        preserve_colors: keep the photograph's colours. The answer has the upright image's size.
-        Raises UnknownStyle, BadOption, ImageTooSmall.
+        strength: from 0, the photograph, through 1, the default, to 2, the boldest. size: longest
+        side in pixels at which the network paints; smaller means broader strokes; by default the
+        image's own, at most 1600. preserve_colors: keep the photograph's colours. Returns an
+        upright image of the input's size, RGB, or RGBA if the input has transparency. Raises
+        UnknownStyle, BadOption, ImageTooSmall.
         """
-        if not 0 <= strength <= 1:
-            raise BadOption(f"strength must be from 0 to 1, not {strength}")
-        if size is not None and size < MIN_SIDE:
-            raise BadOption(f"size must be at least {MIN_SIDE}, not {size}")
-        finish = Finish(strength, size, preserve_colors)
-        return to_pillow(self.paint(from_pillow(image), style, finish))
+        options = check_options(
+            style=style, strength=strength, size=size, preserve_colors=preserve_colors
+        )
+        return to_pillow(self.paint(from_pillow(image), options.style, options.finish))
 
 
 @cache
@@ -70,16 +76,16 @@ def _bundled() -> Stylizer:
 
 
 def stylize(
-    image: Image.Image,
+    image: "Image.Image",
     style: str,
     *,
     strength: float = 1.0,
     size: int | None = None,
     preserve_colors: bool = False,
-) -> Image.Image:
-    """Paint an image in a style of the bundled gallery; see Stylizer.stylize.
+) -> "Image.Image":
+    """Paint an image in a bundled style, see Stylizer.stylize.
 
-    The networks are loaded at the first call and kept.
+    The first call loads the networks; later calls reuse them.
     """
     return _bundled().stylize(
         image, style, strength=strength, size=size, preserve_colors=preserve_colors

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, or text to read."""
+"""Logging to stderr, as JSON objects or plain text."""
 
 import contextlib
 import json
@@ -14,21 +14,21 @@ from typing import Any, Literal
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-FLUSH_SECONDS = 2.0  # that the end of the process waits for somebody to read the last lines
+FLUSH_SECONDS = 2.0  # how long to wait for the last lines to be written
 
-# What could begin a new line, move a terminal's cursor or turn its text around.
+# Characters that start a new line, control a terminal or change the direction of text.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of ASCII for a record: time, level, logger, message, request_id, its fields.
+    """Formats a record as one line of ASCII: time, level, logger, message, request_id and fields.
 
-    Fields are what the record brings as `extra={"fields": {...}}`; they cannot take the place of
-    the others. An exception, with its traceback, is the one string `exception`.
+    A record's fields are given as `extra={"fields": {...}}` and cannot override the other keys. An
+    exception and its traceback are one string, `exception`.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without a line break at its end."""
         line: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -47,10 +47,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger, message, request id, fields; only a traceback has further lines."""
+    """Formats a record as one line of text; a traceback follows on further lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without a line break at its end."""
         words = [_time(record), record.levelname, f"{record.name}:", _message(record)]
         if (id := request_id.get()) is not None:
             words.append(f"request_id={id}")
@@ -62,31 +62,31 @@ class TextFormatter(logging.Formatter):
 
 
 class Writer(logging.Handler):
-    """Writes lines to a file descriptor in a thread of its own, so that no caller waits for it.
+    """Writes lines to a file descriptor in a separate thread, so that logging never blocks.
 
-    While the file takes no more, up to `most` lines wait; further ones are dropped and counted,
-    and a line says how many when writing is possible again.
+    While writing blocks, up to `max_waiting` lines are kept. Further lines are dropped and counted,
+    and their number is logged once writing is possible again.
     """
 
-    def __init__(self, descriptor: int, most: int = 10_000) -> None:
+    def __init__(self, descriptor: int, max_waiting: int = 10_000) -> None:
         super().__init__()
-        self.dropped = 0
+        self.dropped = 0  # lines
         self._descriptor = descriptor
-        self._waiting: queue.Queue[str] = queue.Queue(most)
-        self._told = 0  # of the dropped lines
+        self._waiting: queue.Queue[str] = queue.Queue(max_waiting)
+        self._reported = 0  # dropped lines that have been logged
         threading.Thread(target=self._run, name="logs", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Let a line wait to be written, or drop it."""
+        """Queue a line to be written, or drop it if too many are waiting."""
         try:
             self._waiting.put_nowait(self.format(record))
         except queue.Full:
-            self.dropped += 1  # under the handler's lock
+            self.dropped += 1  # the caller holds the handler's lock
         except Exception:
             self.handleError(record)
 
     def flush(self) -> None:
-        """Wait until all lines are written, at most FLUSH_SECONDS."""
+        """Wait until all lines are written, for at most FLUSH_SECONDS."""
         with self._waiting.all_tasks_done:
             self._waiting.all_tasks_done.wait_for(
                 lambda: not self._waiting.unfinished_tasks, FLUSH_SECONDS
@@ -96,9 +96,9 @@ class Writer(logging.Handler):
         while True:
             line = self._waiting.get()
             self._write(line)
-            if (dropped := self.dropped) > self._told:
-                message = f"{dropped - self._told} log lines were dropped: nobody read them"
-                self._told = dropped
+            if (dropped := self.dropped) > self._reported:
+                count, self._reported = dropped - self._reported, dropped
+                message = f"{count} log lines were dropped because stderr was not read"
                 arguments = __name__, logging.WARNING, __file__, 0, message, None, None
                 self._write(self.format(logging.LogRecord(*arguments)))
             self._waiting.task_done()
@@ -108,18 +108,18 @@ class Writer(logging.Handler):
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
-        except OSError:  # nobody can read any more
+        except OSError:  # the reader has closed the pipe
             with self.lock or contextlib.nullcontext():
                 self.dropped += 1
 
 
 def dropped() -> int:
-    """How many log lines of this process were dropped."""
+    """Return how many log lines of this process were dropped."""
     return sum(handler.dropped for handler in _writers())
 
 
 def flush() -> None:
-    """Wait until all log lines are written, at most FLUSH_SECONDS."""
+    """Wait until all log lines are written, for at most FLUSH_SECONDS."""
     for handler in _writers():
         handler.flush()
 
@@ -129,7 +129,7 @@ def _writers() -> list[Writer]:
 
 
 def configure(level: str, format: Literal["json", "text"]) -> None:
-    """Write all log lines, warnings and uncaught exceptions of the process to stderr."""
+    """Log to stderr, including warnings and uncaught exceptions."""
     handler = Writer(sys.stderr.fileno())
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -137,10 +137,10 @@ def configure(level: str, format: Literal["json", "text"]) -> None:
     log = logging.getLogger(__name__)
 
     def uncaught(type: Any, error: Any, traceback: Any) -> None:
-        log.critical("uncaught", exc_info=(type, error, traceback))
+        log.critical("uncaught exception", exc_info=(type, error, traceback))
 
     sys.excepthook = uncaught
-    threading.excepthook = lambda told: uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+    threading.excepthook = lambda e: uncaught(e.exc_type, e.exc_value, e.exc_traceback)
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -150,5 +150,5 @@ def _time(record: logging.LogRecord) -> str:
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError):  # arguments that do not fit must not cost the line
+    except (TypeError, ValueError):  # the arguments do not match the format string
         return f"{record.msg} {record.args}"

@@ -1,16 +1,16 @@
-"""The model folder, the contract between training and serving: its one reader and writer.
+"""Find, read and write model folders, the format in which training hands networks to the server.
 
 network.json                the card
-stylize.onnx ...            the graphs, each with its sha256 in the card
-reference.safetensors       an image, a style and what the graphs made of them; sha256 in the card
-weights.safetensors         the network's weights, to fit new styles on; never read for serving
-styles/<id>.safetensors     one style: tensor `style` [D], the rest in its metadata
-previews/<id>.jpg           the sample photograph in that style
+stylize.onnx ...            the graphs; the card has the sha256 of each
+reference.safetensors       an image, a style and the pastiche of both; the card has its sha256
+weights.safetensors         the network's weights, for fitting new styles; the server ignores them
+styles/<id>.safetensors     one style: the tensors `style` and, optional, `bold`, both [D]; the
+                            metadata has its StyleCard
+previews/<id>.jpg           a sample photograph in that style; optional
 """
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,11 +19,19 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from .errors import ModelFolderError
+from .pixels.images import Pixels
 
 CARD = "network.json"
 WEIGHTS = "weights.safetensors"
@@ -33,11 +41,10 @@ STYLE_ID = r"^[a-z0-9][a-z0-9_]{0,63}$"
 StyleId = Annotated[str, StringConstraints(pattern=STYLE_ID)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Vector = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 
 class GraphFile(BaseModel):
-    """A file of the folder and the digest that it must have: a graph, or the reference."""
+    """A file in the folder, a graph or the reference, and the digest that it must have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     file: FileName
@@ -45,15 +52,15 @@ class GraphFile(BaseModel):
 
 
 class Card(BaseModel):
-    """network.json: what the network is, which graphs it has, how it was fitted."""
+    """network.json: the network's shape, its graphs, and how it was fitted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    width: int = Field(ge=1)
-    residual_blocks: int = Field(ge=1)
+    layout: dict[str, Any] = Field(description="the network's layout; only training reads it")
     style_dimension: int = Field(ge=1)
     min_side: int = Field(default=16, ge=1)
+    stride: int = Field(default=4, ge=1, description="tiles start at multiples of it, pixels")
     tile_margin: int = Field(ge=0)
     graphs: dict[Literal["stylize", "stylize.fp16", "freeze", "apply"], GraphFile]
     reference: GraphFile | None = None
@@ -61,38 +68,53 @@ class Card(BaseModel):
     quality: dict[str, Any] = {}
     license: str = "Apache-2.0"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, values: Any) -> Any:
+        # Version 1 had the shape of Johnson's network, the only layout, in two fields of its own.
+        names = ("width", "residual_blocks")
+        if not isinstance(values, dict) or values.get("schema_version") != 1:
+            return values
+        shape = {name: values[name] for name in names if name in values}
+        rest = {name: value for name, value in values.items() if name not in names}
+        return rest | {"layout": {"name": "johnson", **shape}}
+
     def paints_as(self, other: "Card") -> bool:
-        """Whether the two tell of the same graphs; what is only told of them may differ."""
-        told = {"fitted", "quality", "license"}
-        return self.model_dump(exclude=told) == other.model_dump(exclude=told)
+        """Whether both cards have the same graphs; their descriptions may differ."""
+        descriptions = {"schema_version", "fitted", "quality", "license"}
+        return self.model_dump(exclude=descriptions) == other.model_dump(exclude=descriptions)
 
 
 class StyleCard(BaseModel):
-    """What is told of a style beside its vector."""
+    """The description of a style."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     title: str
     artist: str = "unknown"
     year: int | None = None
     license: str = "unknown"
-    painting_size: int | None = None  # shorter side that it was fitted to, pixels
-    style_weight: float | None = None  # that it was fitted with
+    painting_size: int | None = None  # shorter side of the painting in the fit, pixels
+    style_weight: float | None = None  # weight of the style loss in the fit
     quality: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
 class Style:
-    """A style of a network: its id, its vector float32 [D], its card and its preview, if any."""
+    """A style of a network: its id, its vector float32 [D], its card and its preview's path.
+
+    bold: the vector [D] of a bolder picture, if there is one; strengths above 1 move towards it.
+    """
 
     id: str
     vector: Vector = field(repr=False)
     card: StyleCard
     preview: Path | None = None
+    bold: Vector | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What was painted when the folder was written: uint8 [1, H, W, 3] in float32 [1, D]."""
+    """A known result: pastiche uint8 [1, H, W, 3] of image, same shape, in style float32 [1, D]."""
 
     image: Pixels
     style: Vector
@@ -101,7 +123,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder as read: the card, the styles by id, and why others were left out, by file name."""
+    """A folder's card and styles by id. `problems` says why a style was left out, by file stem."""
 
     path: Path
     card: Card
@@ -109,14 +131,17 @@ class ModelFolder:
     problems: Mapping[str, str] = field(default_factory=dict)
 
     def graph(self, name: str) -> bytes:
-        """The bytes of a graph, checked against the card. Raises ModelFolderError."""
+        """Read a graph and check its digest. Raises ModelFolderError."""
         entry = self.card.graphs.get(name)  # type: ignore[call-overload]
         if entry is None:
-            raise ModelFolderError(f"{self.path / CARD}: there is no graph {name!r}")
+            raise ModelFolderError(f"{self.path / CARD}: no graph {name!r}")
         return self._checked(entry)
 
     def reference(self) -> Reference | None:
-        """What the graphs must paint, if the card has it. Raises ModelFolderError."""
+        """Read the reference and check its digest; None if the card has none.
+
+        Raises ModelFolderError.
+        """
         if self.card.reference is None:
             return None
         content = self._checked(self.card.reference)
@@ -131,7 +156,7 @@ class ModelFolder:
             (found.style.shape, found.style.dtype) == ((1, self.card.style_dimension), vector),
         ]
         if not all(fits):
-            raise ModelFolderError(f"{self.path / REFERENCE}: its tensors do not fit the network")
+            raise ModelFolderError(f"{self.path / REFERENCE}: the tensors do not fit the network")
         return found
 
     def _checked(self, entry: GraphFile) -> bytes:
@@ -142,10 +167,15 @@ class ModelFolder:
         return content
 
 
-def read_folder(path: Path) -> ModelFolder:
-    """Read the card and all styles; a damaged style is left out and told in `problems`.
+def model_folders(models: Path) -> list[Path]:
+    """The folders in `models` that have a card, by name, except names that start with a dot."""
+    return sorted(f.parent for f in models.glob(f"*/{CARD}") if not f.parent.name.startswith("."))
 
-    Raises ModelFolderError if the card cannot be used or no style is left.
+
+def read_folder(path: Path) -> ModelFolder:
+    """Read the card and the styles. `problems` reports damaged styles.
+
+    Raises ModelFolderError if the card is damaged or there is no intact style.
     """
     card_path = path / CARD
     try:
@@ -163,7 +193,7 @@ def read_folder(path: Path) -> ModelFolder:
             problems[file.stem] = str(error)
     if not styles:
         reasons = "; ".join(problems.values())
-        raise ModelFolderError(reasons or f"{path / 'styles'}: there is no style")
+        raise ModelFolderError(reasons or f"{path / 'styles'}: no styles found")
     return ModelFolder(path, card, styles, problems)
 
 
@@ -173,75 +203,91 @@ def read_style(path: Path, dimension: int) -> Style:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            tensor = file.get_slice("style")
-            dtype, shape = tensor.get_dtype(), tensor.get_shape()
-            if dtype != "F32" or shape != [dimension]:  # numpy cannot even hold some types
-                raise ModelFolderError(
-                    f"{path}: the style is {dtype} {shape}, the network takes F32 [{dimension}]"
-                )
-            vector = file.get_tensor("style")
+            names = ["style", *({"bold"} & set(file.keys()))]
+            for name in names:
+                tensor = file.get_slice(name)
+                dtype, shape = tensor.get_dtype(), tensor.get_shape()
+                if dtype != "F32" or shape != [dimension]:  # NumPy lacks some of the types
+                    raise ModelFolderError(
+                        f"{path}: the vector {name!r} is {dtype} {shape}; "
+                        f"the network needs F32 [{dimension}]"
+                    )
+            vectors = {name: file.get_tensor(name) for name in names}
         card = StyleCard.model_validate(
             {key: json.loads(value) for key, value in metadata.items() if key != "format"}
         )
     except (OSError, SafetensorError, ValidationError, ValueError) as error:
         raise ModelFolderError(f"{path}: not a style file: {error}") from error
-    if not np.isfinite(vector).all():
-        raise ModelFolderError(f"{path}: the style holds values that are not finite")
+    if not all(np.isfinite(vector).all() for vector in vectors.values()):
+        raise ModelFolderError(f"{path}: the style has values that are not finite")
     preview = path.parent.parent / "previews" / f"{path.stem}.jpg"
-    return Style(path.stem, vector, card, preview if preview.is_file() else None)
+    found = preview if preview.is_file() else None
+    return Style(path.stem, vectors["style"], card, found, vectors.get("bold"))
 
 
-def write_style(folder: Path, style_id: str, vector: Vector, card: StyleCard) -> Path:
-    """Write styles/<id>.safetensors by renaming into place; returns its path.
+def write_style(
+    folder: Path, style_id: str, vector: Vector, card: StyleCard, bold: Vector | None = None
+) -> Path:
+    """Write styles/<id>.safetensors. Returns its path.
 
-    Raises ModelFolderError if the id is not one.
+    vector: float32 [D]. bold: the vector of a bolder picture, if there is one. Raises
+    ModelFolderError if the id is not allowed.
     """
     path = folder / "styles" / f"{style_id}.safetensors"
     _check_id(path, style_id)
     metadata = {key: json.dumps(value) for key, value in card.model_dump().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    # Not by save_file, whose files only their owner can read.
-    partial.write_bytes(save({"style": np.ascontiguousarray(vector, dtype=np.float32)}, metadata))
-    os.replace(partial, path)
+    vectors = {"style": vector} if bold is None else {"style": vector, "bold": bold}
+    tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in vectors.items()}
+    # Not safetensors' save_file, which makes the file readable by its owner only.
+    write_atomically(path, save(tensors, metadata))
     return path
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write network.json by renaming into place; last, so that a half-written folder has none."""
-    partial = folder / (CARD + ".partial")
-    partial.write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n")
-    os.replace(partial, folder / CARD)
+    """Write network.json. Write it last: a folder without it is not a model folder."""
+    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
+    write_atomically(folder / CARD, text.encode())
 
 
 def write_graph(folder: Path, file: str, content: bytes) -> GraphFile:
-    """Write a graph's file by renaming into place; returns its entry for the card."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (file + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, folder / file)
+    """Write a graph. Returns its entry for the card."""
+    write_atomically(folder / file, content)
     return GraphFile(file=file, sha256=hashlib.sha256(content).hexdigest())
 
 
 def write_reference(folder: Path, image: Pixels, style: Vector, pastiche: Pixels) -> GraphFile:
-    """Write image and pastiche uint8 [1, H, W, 3] and style float32 [1, D]; the card's entry."""
+    """Write the reference. Returns its entry for the card.
+
+    image, pastiche: uint8 [1, H, W, 3]. style: float32 [1, D].
+    """
     tensors = {"image": image, "style": style, "pastiche": pastiche}
     content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     return write_graph(folder, REFERENCE, content)
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that others see either the old content or all of the new.
+
+    Creates the file's folder if needed. If the write fails, the old file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
 def pattern(side: int = 48) -> Pixels:
-    """The image uint8 [1, side, side, 3] to paint for a test: slopes of colour under noise."""
+    """A test image uint8 [1, side, side, 3]: colour gradients with noise."""
     y, x, channel = np.indices((side, side, 3))
-    slope = (x * (channel + 1) + y * (3 - channel)) * 48 // side
+    gradient = (x * (channel + 1) + y * (3 - channel)) * 48 // side
     noise = (x * 7919 + y * 104729 + channel * 1299709) ** 2 >> 7 & 63
-    image: Pixels = (slope + noise)[None].astype(np.uint8)
+    image: Pixels = (gradient + noise)[None].astype(np.uint8)
     return image
 
 
 def _check_id(path: Path, style_id: str) -> None:
     if not re.fullmatch(STYLE_ID, style_id):
-        raise ModelFolderError(f"{path}: {style_id!r} is not a style id ({STYLE_ID})")
+        raise ModelFolderError(f"{path}: {style_id!r} is not a style id (allowed: {STYLE_ID})")
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The options of POST /stylize, and which format the answer takes."""
+"""The options of a pastiche: names, types, ranges, defaults and descriptions."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -6,10 +6,10 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import BadOption
-from .pixels.canvas import LARGEST_UNASKED
+from .pixels.canvas import DEFAULT_MAX_SIDE, Finish
 from .pixels.images import FORMATS, MIN_SIDE, Format
 
-NAMED = 5  # unknown options that an error names; it counts the others
+MAX_NAMED = 5  # unknown options that an error message names; it counts the rest
 
 
 def _jpeg(value: object) -> object:
@@ -17,40 +17,57 @@ def _jpeg(value: object) -> object:
 
 
 class Options(BaseModel):
-    """As they come: form fields and query parameters, text values."""
+    """The options of a pastiche.
+
+    They are form fields and query parameters of POST /stylize, arguments of the command, and
+    arguments of the library.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     style: Annotated[str, Field(max_length=512)] = Field(
-        description="a style's id, or a blend such as `starry_night:0.7,udnie:0.3`"
+        description="id of a style, or a blend such as `starry_night:0.7,udnie:0.3`"
     )
     strength: float = Field(
-        default=1.0, ge=0, le=1, allow_inf_nan=False, description="0 leaves the photograph"
+        default=Finish.strength,
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="from 0, the photograph, through 1, the default, to 2, the boldest; above 1 "
+        "only for styles with a bold vector",
     )
     size: int | None = Field(
-        default=None,
+        default=Finish.size,
         ge=MIN_SIDE,
         le=16384,
-        description="longest side in pixels at which the network paints; smaller means broader "
-        f"strokes; the image's own, at most {LARGEST_UNASKED}, if not given; the answer has the "
-        "input's size all the same",
+        description="longest side in pixels at which the network paints; a smaller size gives "
+        f"broader strokes; by default the image's own size, at most {DEFAULT_MAX_SIDE}; the "
+        "pastiche always has the image's size",
     )
-    preserve_colors: bool = Field(default=False, description="keep the photograph's colours")
+    preserve_colors: bool = Field(
+        default=Finish.preserve_colors, description="keep the photograph's colours"
+    )
     format: Annotated[Format | None, BeforeValidator(_jpeg)] = Field(
-        default=None, description="of the answer; else by Accept, else as the input"
+        default=None,
+        description="format of the pastiche; by default from the Accept header, else the image's",
     )
     quality: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="of JPEG and WebP; the server's default if not given",
+        description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
     )
+
+    @property
+    def finish(self) -> Finish:
+        """The options that concern the picture's pixels, apart from its style."""
+        return Finish(self.strength, self.size, self.preserve_colors)
 
 
 def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
-    """Options from name and value pairs.
+    """Parse pairs of name and value.
 
-    An option without a value counts as not given: browsers send form fields that were left blank.
-    Raises BadOption, which names what is wrong and what is allowed.
+    An empty value counts as not given, as browsers send empty form fields. Raises BadOption, which
+    names every problem and what is allowed.
     """
     values: dict[str, str] = {}
     for name, value in pairs:
@@ -59,25 +76,38 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
         values[name] = value
     unknown = [name for name in values if name not in Options.model_fields]
     given = {name: values[name] for name in Options.model_fields if values.get(name)}
-    problems = [_unknown(unknown)] if unknown else []
+    if not unknown:
+        return check_options(**given)
+    problems = [_unknown(unknown)]
     try:
-        options = Options.model_validate(given)
+        check_options(**given)
+    except BadOption as error:
+        problems.insert(0, str(error))
+    raise BadOption("; ".join(problems))
+
+
+def check_options(**values: object) -> Options:
+    """Create options from values. Raises BadOption, which names every problem."""
+    try:
+        return Options.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        problems = [f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details] + problems
-    if problems:
-        raise BadOption("; ".join(problems))
-    return options
+        problems = (f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details)
+        raise BadOption("; ".join(problems)) from error
 
 
 def _unknown(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:32] for name in names[:NAMED])
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"{shown}{more}: no such option; there are {', '.join(Options.model_fields)}"
+    shown = ", ".join(name[:32] for name in names[:MAX_NAMED])
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return f"{shown}{more}: no such option; the options are {', '.join(Options.model_fields)}"
 
 
 def answer_format(options: Options, accept: str, sent: Format) -> Format:
-    """The option, else the best of Accept, else the format that was sent."""
+    """Return the format of the response.
+
+    It is that of the option if given, else the one that the Accept header prefers, else the format
+    of the image that was sent.
+    """
     if options.format is not None:
         return options.format
     weights = dict(_accepted(accept))
@@ -88,10 +118,11 @@ def answer_format(options: Options, accept: str, sent: Format) -> Format:
                 return weights[media_range]
         return 0.0
 
-    return max((sent, *FORMATS), key=weight)  # the first of equals: the format that was sent
+    return max((sent, *FORMATS), key=weight)  # of equal weights, max returns the first
 
 
 def _accepted(accept: str) -> Iterable[tuple[str, float]]:
+    """The media ranges of an Accept header with their weights; an invalid weight counts as 0."""
     for part in accept.lower().split(","):
         media_range, *parameters = (piece.strip() for piece in part.split(";"))
         quality = 1.0

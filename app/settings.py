@@ -1,4 +1,4 @@
-"""Every setting of the server, with name, default and meaning together."""
+"""The settings of the server: names, defaults, ranges and descriptions."""
 
 import ipaddress
 import re
@@ -11,15 +11,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .errors import SettingsError
 
 PREFIX = "PASTICHE_"
-BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED_MODELS = _PACKAGE / "models"  # the wheel has them here, a checkout beside the package
+BUNDLED_MODELS = _INSTALLED_MODELS if _INSTALLED_MODELS.is_dir() else _PACKAGE.parent / "models"
 
-DAY = 24 * 60 * 60  # seconds: no setting of a time is longer
+DAY = 24 * 60 * 60  # seconds; the longest time that a setting may give
+
+TILE_PIXELS = 2_100_000  # by default, larger images are painted in tiles of about this size
 
 DeviceName = Literal["auto", "cuda", "openvino", "cpu"]
 
 
 class Settings(BaseSettings):
-    """Read from the environment: each field's name in capitals behind PASTICHE_."""
+    """Read from environment variables: PASTICHE_ and a field's name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
@@ -28,44 +32,55 @@ class Settings(BaseSettings):
     )
     device: DeviceName = Field(
         default="auto",
-        description="auto takes the first of cuda, openvino, cpu that works; a name is a must",
+        description="device for inference; auto picks the first of cuda, openvino and cpu that "
+        "works, naming a device disables the fallback",
     )
     threads: int = Field(
         default=0,
         ge=0,
         le=1024,
-        description="threads of an inference on a CPU; 0 is one for each core",
+        description="threads of an inference on a CPU; 0 uses every core",
     )
     gpu_memory: int = Field(
         default=0,
         ge=0,
         le=2**20,
-        description="MiB that the arena of each graph may hold on a GPU; 0 is no limit",
+        description="limit of each graph's memory arena on a GPU, in MiB; 0 means no limit",
     )
     reload_seconds: float = Field(
         default=2.0,
         ge=0,
         le=DAY,
-        description="how often the model folders are looked at for changes; 0 is never",
+        description="interval at which the model folders are checked for changes; 0 disables "
+        "reloading",
     )
-    host: str = Field(default="127.0.0.1", description="address that `pastiche serve` listens on")
-    port: int = Field(default=8000, ge=0, le=65535, description="port that it listens on")
+    host: str = Field(
+        default="127.0.0.1", description="address or host name that `pastiche serve` listens on"
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        description="port that `pastiche serve` listens on; 0 picks a free one",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least severe log lines that are written"
+        default="info", description="lowest level of the log lines that are written"
     )
     log_format: Literal["json", "text"] = Field(
-        default="json", description="one JSON object a line, or text to read"
+        default="json", description="format of log lines: one JSON object per line, or plain text"
     )
     opentelemetry: bool = Field(
         default=False, description="send traces, metrics and logs to an OpenTelemetry collector"
     )
     api_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="keys, separated by commas, one of which callers must send; none is no check",
+        description="API keys, separated by commas; clients must send one of them; if empty, none "
+        "is required",
     )
     forwarded_allow: str = Field(
         default="",
-        description="addresses or networks of the gateways whose X-Forwarded-For is believed",
+        description="addresses or networks of trusted gateways, separated by commas, whose "
+        "X-Forwarded-For and X-Forwarded-Proto headers are used",
     )
     max_body_bytes: int = Field(
         default=32 * 2**20, ge=1024, le=2**30, description="largest request body, in bytes"
@@ -74,79 +89,84 @@ class Settings(BaseSettings):
         default=256 * 2**20,
         ge=1024,
         le=2**40,
-        description="most bytes of bodies that are held at once; what exceeds them gets a 503",
+        description="limit of all request bodies in memory, in bytes; requests beyond it get a 503",
     )
     header_seconds: float = Field(
         default=10.0,
         gt=0,
         le=DAY,
-        description="time in which the header of a request must come",
+        description="time limit for a client to send a request's header",
     )
     body_seconds: float = Field(
-        default=30.0, gt=0, le=DAY, description="time in which its body must come"
+        default=30.0, gt=0, le=DAY, description="time limit for a client to send a request's body"
     )
     answer_seconds: float = Field(
         default=60.0,
         gt=0,
         le=DAY,
-        description="time in which a client must take 64 KiB of an answer, or the rest of it",
+        description="time limit for a client to read 64 KiB of a response, or the rest of it",
     )
     answers_bytes: int = Field(
         default=256 * 2**20,
         ge=2**20,
         le=2**40,
-        description="bytes of answers that clients have not taken; above them stylize gets a 503",
+        description="limit of all responses that clients have not read yet, in bytes; above it, "
+        "/stylize answers 503",
     )
     connections: int = Field(
         default=1000,
         ge=1,
         le=100_000,
-        description="most connections at once; idle ones give way to new ones",
+        description="maximum number of connections; idle ones are closed to make room for new ones",
     )
     max_pixels: int = Field(
         default=25_000_000,
         ge=256,
         le=10**9,
-        description="most pixels of an image, as sent and as painted",
+        description="largest image in pixels, both as sent and as painted",
     )
     queue_pixels: int = Field(
         default=100_000_000,
         ge=256,
         le=10**12,
-        description="most pixels admitted and not yet answered; what exceeds them gets a 503",
+        description="limit of all admitted requests together, in pixels; requests beyond it get a "
+        "503",
     )
     deadline_seconds: float = Field(
         default=20.0,
         gt=0,
         le=DAY,
-        description="how long a picture waits to be painted, at most; then it gets a 503",
+        description="how long a request may wait until its painting starts; after that it gets a "
+        "503",
     )
     batch_pixels: int = Field(
         default=0,
         ge=0,
         le=10**9,
-        description="most pixels that are painted in one batch; 0: as the device likes",
+        description="limit of one batch, in pixels; 0 uses the device's default",
     )
     tile_pixels: int = Field(
-        default=2_100_000,
+        default=TILE_PIXELS,
         ge=2**16,
         le=10**9,
-        description="larger images are painted in tiles of about so many pixels; bounds the memory",
+        description="images with more pixels are painted in tiles of about this size, which limits "
+        "the memory of an inference",
     )
     jpeg_quality: int = Field(
-        default=90, ge=1, le=100, description="quality of JPEG and WebP answers unless asked for"
+        default=90, ge=1, le=100, description="default quality of JPEG and WebP responses"
     )
     shutdown_delay: float = Field(
         default=0.0,
         ge=0,
         le=DAY,
-        description="how long a server that was told to stop still serves while it says so",
+        description="how long a stopping server still accepts requests while /readyz reports that "
+        "it is draining, in seconds",
     )
     drain_seconds: int = Field(
         default=30,
         ge=0,
         le=DAY,
-        description="how long a stopping server goes on with what it admitted",
+        description="how long a stopping server waits for admitted requests to finish, in seconds",
     )
 
     @field_validator("host")
@@ -171,12 +191,12 @@ class Settings(BaseSettings):
     @classmethod
     def _gateways(cls, value: str) -> str:
         for part in filter(None, value.split(",")):
-            ipaddress.ip_network(part.strip())  # its ValueError says what is wrong
+            ipaddress.ip_network(part.strip())  # raises a ValueError that explains the problem
         return value
 
 
 def read_settings(**values: object) -> Settings:
-    """Settings from the environment and, above it, the values given. Raises SettingsError."""
+    """Read the environment; `values` take precedence. Raises SettingsError."""
     try:
         return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:

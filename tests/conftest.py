@@ -10,15 +10,25 @@ import torch
 from PIL import Image
 from skimage import data
 from starlette.testclient import TestClient
-from training.fit.network import Gallery, TransformNetwork
 
 from app.http.server import create_app
 from app.pixels.images import encode, from_pillow
 from app.settings import Settings, read_settings
-from training.export import export
+from tests.tools.slow import read_list
+from training.fit.networks.johnson import JohnsonNetwork
+from training.fit.networks.styled import StyledNetwork
 from training.fit.recipe import Recipe
+from training.graphs.folder import export
 
 STYLES = ("warm", "cold", "plain")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests in tests/slow.txt as slow."""
+    slow = read_list()
+    for item in items:
+        if item.nodeid.partition("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
 
 
 def make_recipe(name: str = "tiny", styles: tuple[str, ...] = STYLES) -> Recipe:
@@ -37,11 +47,11 @@ def make_recipe(name: str = "tiny", styles: tuple[str, ...] = STYLES) -> Recipe:
     )
 
 
-def make_gallery(recipe: Recipe, seed: int = 0) -> Gallery:
+def make_gallery(recipe: Recipe, seed: int = 0) -> StyledNetwork:
     """Random weights with enough contrast that every style paints differently."""
     torch.manual_seed(seed)
-    network = TransformNetwork(recipe.width, recipe.residual_blocks)
-    gallery = Gallery(network, len(recipe.styles))
+    network = JohnsonNetwork(recipe.width, recipe.residual_blocks)
+    gallery = StyledNetwork(network, len(recipe.styles))
     with torch.no_grad():
         network.output.weight.mul_(10)
         gallery.styles.add_(0.5 * torch.randn_like(gallery.styles))

@@ -1,1 +1,1 @@
-"""Fit transform networks to paintings and export them for the server (PyTorch)."""
+"""Train transform networks on paintings and export them for the server (PyTorch)."""

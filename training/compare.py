@@ -3,154 +3,27 @@
     python -m training.compare models/gallery --peers DIR --paintings DIR
         --independent FILE --loss-network FILE [--faces DIR] [--sheet FILE]
 
-Paints the photographs of the peers' folder with the exported graph and scores ours and theirs with
-the same functions. Lower content, style and hatch are better. `/ PEER` is ours over the peer's.
+Paints the photographs of the peers' folder with the exported graph and scores all pictures with the
+same functions. Lower content, style and hatch are better. `/ PEER` is our score over the peer's.
 """
 
-import argparse
-import json
-import math
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
-from tqdm import tqdm
-
-from app.engine.device import CPU, Device
-from app.engine.network import Network
-from app.errors import PasticheError
-from app.model_folder import ModelFolder, Style, read_folder
-from app.pixels.canvas import Finish, canvas, finished
-from app.pixels.images import from_pillow, to_pillow
-from app.settings import Settings
-from training.fit.data import SUFFIXES, DataError, find_photos, read_image
-from training.fit.features import LossNetworkError, load_loss_network
+from training.cli.arguments import at_least, between, command_parser
+from training.cli.run import run
 from training.fit.losses import TILE
-from training.optimize import at_least
-from training.scoring.comparison import Comparison, Score
-from training.scoring.contact_sheet import contact_sheet
-from training.scoring.faces import CLEAR, FaceDetector, Survival, survival
-from training.scoring.hatch import LIMIT
-from training.scoring.peers import Peers, read_peers
-from training.scoring.perception import CONTENT_LAYERS
-
-OURS = "ours"
-LONGEST = 512  # pixels, the longest side of paintings and of photographs with faces
-SHEET_SIDE = 256  # pixels
-
-Scores = dict[str, dict[str, Score]]  # by style, then by painter, ours first
-
-
-class Painter:
-    """Paints as the server does, on the CPU in float32."""
-
-    def __init__(self, folder: ModelFolder, strength: float) -> None:
-        """Raises ModelFolderError."""
-        tile_pixels = Settings.model_fields["tile_pixels"].default
-        self.network = Network(folder, Device("cpu", CPU, "float32"), tile_pixels)
-        self.finish = Finish(strength)
-
-    def paint(self, photo: Image.Image, style: Style) -> Image.Image:
-        """Paint an RGB photograph at its own size."""
-        picture = from_pillow(photo)
-        pixels = canvas(picture, self.finish)
-        painted = self.network.paint(pixels[None], style.vector[None])[0]
-        return to_pillow(finished(picture, painted, self.finish))
-
-
-def compare(
-    painter: Painter,
-    styles: Iterable[Style],
-    paintings: Path,
-    peers: Peers,
-    judge: Comparison,
-    every: int = 1,
-) -> tuple[Scores, dict[str, list[Image.Image]]]:
-    """The scores of all painters in each style, and the columns of a contact sheet.
-
-    every: take every Nth photograph. Raises DataError, LossNetworkError.
-    """
-    names = list(peers.photos)[::every]
-    photos = {name: judge.photograph(_photo(peers.photos[name])) for name in names}
-    scores: Scores = {}
-    columns = {"photograph": [photo.image for photo in photos.values()]}
-    for style in tqdm(list(styles), unit="style"):
-        path = _painting(paintings, style.id)
-        painting = judge.painting(_large_enough(_longest(read_image(path)), path))
-        pictures = {OURS: {name: painter.paint(p.image, style) for name, p in photos.items()}}
-        for peer in peers.of(style.id):
-            pictures[peer] = {name: peers.picture(style.id, peer, name) for name in photos}
-        scores[style.id] = {
-            who: judge.score(photos, painting, painted) for who, painted in pictures.items()
-        }
-        for who, painted in pictures.items():
-            columns[f"{style.id}, {who}"] = list(painted.values())
-    return scores, columns
-
-
-def face_survival(
-    painter: Painter, styles: Iterable[Style], photos: list[Path], detector: FaceDetector
-) -> dict[str, Survival]:
-    """The faces of other photographs at LONGEST pixels, in each style. Raises DataError."""
-    images = [_longest(_photo(path)) for path in photos]
-    known = [(image, detector.faces(image, CLEAR)) for image in images]
-    known = [(image, faces) for image, faces in known if faces]
-    if not known:
-        raise DataError("no clear face was found in the photographs of --faces")
-    return {
-        style.id: sum(
-            (
-                survival(faces, detector.faces(painter.paint(image, style)))
-                for image, faces in known
-            ),
-            Survival(),
-        )
-        for style in tqdm(list(styles), unit="style", desc="faces")
-    }
-
-
-def table(scores: Scores, networks: Iterable[str]) -> str:
-    """The scores at one size, a painter a line. `*` marks a hatch above its limit."""
-    headings = [
-        f"{network} {what}"
-        for network in networks
-        for what in (*(layer.removeprefix("relu") for layer in CONTENT_LAYERS), "style")
-    ]
-    lines = ["".join(f"{h:>20}" for h in ["", *headings, "faces", "hatch"])]
-    for style, rows in scores.items():
-        lines.append(style)
-        lines += [_line(who, _numbers(score), score.faces) for who, score in rows.items()]
-        for who, score in rows.items():
-            if who != OURS:
-                pairs = zip(_numbers(rows[OURS]), _numbers(score), strict=True)
-                lines.append(_line(f"/ {who}", [ours / theirs for ours, theirs in pairs]))
-    return "\n".join(lines)
-
-
-def _numbers(score: Score) -> list[float]:
-    errors = score.errors.values()
-    return [x for e in errors for x in (*e.content.values(), e.style)] + [score.hatch]
-
-
-def _line(label: str, numbers: list[float], faces: Survival | None = None) -> str:
-    *errors, hatch = ("-" if math.isnan(x) else f"{x:.3f}" for x in numbers)
-    mark = " *" if faces and numbers[-1] > LIMIT else ""
-    cells = [*errors, f"{faces.found}/{faces.faces}" if faces else "", hatch + mark]
-    return "".join(f"{cell:>20}" for cell in [label, *cells])
+from training.scoring.peer_report import ComparisonRequest, report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 0 when the table is printed, 1 on a clear error, 130 on Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m training.compare", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Run the command; return 0 when the tables are printed, 1 on an error, 130 on Ctrl-C."""
+    parser = command_parser("compare", __doc__)
     parser.add_argument("folder", type=Path, help="model folder")
     parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' pictures")
     parser.add_argument("--paintings", type=Path, required=True, help="named by the styles' ids")
-    parser.add_argument("--independent", required=True, help="a loss network that no fit has seen")
-    parser.add_argument("--loss-network", required=True, help="that the styles were fitted with")
+    parser.add_argument("--independent", required=True, help="loss network that no fit has seen")
+    parser.add_argument("--loss-network", required=True, help="loss network of the fit")
     parser.add_argument(
         "--sizes", nargs="+", type=at_least(TILE), default=[256, 512], metavar="PX",
         help="longest sides, the names of the peers' folders",
@@ -159,102 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--every", type=at_least(1), default=1, metavar="N", help="take every Nth photograph"
     )
-    parser.add_argument("--strength", type=_strength, default=1.0, help="of ours, 0 to 1")
+    parser.add_argument(
+        "--strength", type=between(0, 1), default=1.0, help="strength of our pictures, 0 to 1"
+    )
     parser.add_argument("--faces", type=Path, help="folder of further photographs with faces")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the last size here")
     parser.add_argument("--json", type=Path, help="write the scores here too")
-    options = parser.parse_args(arguments)
-    try:
-        folder = read_folder(options.folder)
-        styles = [_style(folder, id) for id in options.styles or folder.styles]
-        peers = {size: read_peers(options.peers, size) for size in options.sizes}
-        painter = Painter(folder, options.strength)
-        files = {"independent": options.independent, "fitted": options.loss_network}
-        judge = Comparison({key: load_loss_network(file) for key, file in files.items()})
-        written: dict[str, Any] = {
-            "folder": options.folder.name,
-            "strength": options.strength,
-            "networks": {key: Path(file).name for key, file in files.items()},
-            "hatch_limit": LIMIT,
-            "sizes": {},
-        }
-        for size, pictures in peers.items():
-            scores, columns = compare(
-                painter, styles, options.paintings, pictures, judge, options.every
-            )
-            print(f"{size} px, {len(columns['photograph'])} photographs")
-            print(f"{table(scores, judge.networks)}\n", flush=True)
-            written["sizes"][str(size)] = {
-                style: {who: _plain(score) for who, score in rows.items()}
-                for style, rows in scores.items()
-            }
-        if options.sheet:
-            options.sheet.parent.mkdir(parents=True, exist_ok=True)
-            contact_sheet(columns, SHEET_SIDE).save(options.sheet, quality=90)
-        if options.faces:
-            found = face_survival(painter, styles, find_photos(options.faces), judge.detector)
-            print(f"faces found again, {LONGEST} px")
-            for style_id, faces in found.items():
-                print(f"{style_id:>18}{f'{faces.found}/{faces.faces}':>10}{faces.share:>7.2f}")
-            written["faces"] = {style_id: asdict(faces) for style_id, faces in found.items()}
-    except (DataError, LossNetworkError, PasticheError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(written, indent=2, allow_nan=False) + "\n")
-    return 0
-
-
-def _plain(score: Score) -> Mapping[str, Any]:
-    """For JSON, which has no NaN."""
-    return {**asdict(score), "hatch": None if math.isnan(score.hatch) else score.hatch}
-
-
-def _strength(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
-    return value
-
-
-def _style(folder: ModelFolder, id: str) -> Style:
-    if id not in folder.styles:
-        raise DataError(
-            f"{folder.path} has no style {id}; it has {', '.join(sorted(folder.styles))}"
-        )
-    return folder.styles[id]
-
-
-def _painting(paintings: Path, id: str) -> Path:
-    for path in sorted(paintings.glob("*")):
-        if path.stem == id and path.suffix.lower() in SUFFIXES:
-            return path
-    raise DataError(f"no painting in {paintings} is named {id}")
-
-
-def _photo(path: Path) -> Image.Image:
-    return _large_enough(read_image(path), path)
-
-
-def _large_enough(image: Image.Image, path: Path) -> Image.Image:
-    if min(image.size) < TILE:
-        raise DataError(
-            f"{path} has {image.width}x{image.height} pixels; each side must have at least {TILE}"
-        )
-    return image
-
-
-def _longest(image: Image.Image) -> Image.Image:
-    """Resized to LONGEST pixels on the longest side."""
-    scale = LONGEST / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    request = ComparisonRequest(**vars(parser.parse_args(arguments)))
+    return run(lambda: report(request))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Why strength mixes pixels: the other way, shown.
+"""Show why strength mixes pixels rather than style vectors.
 
 python -m training.identity models/gallery STYLE ... --photos DIR -o OUT [--photo PHOTO]
 
-Fits an identity vector, with which the frozen network comes as near as it can to its input, and
-lays what strength could be side by side: for each style a row of the photograph mixed with the
-painted picture, and below it a row painted with vectors between identity and style.
+Fits an identity vector, with which the network reproduces its input as well as it can, and writes
+a sheet with two rows for each style: the photo mixed with the painted picture, and the photo
+painted with vectors between identity and style.
 """
 
 import argparse
@@ -13,91 +13,40 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from tqdm import tqdm
 
-from app.errors import ModelFolderError
-from app.model_folder import WEIGHTS, read_folder
-from training.fit.data import Batches, DataError, find_photos, read_image, to_tensor
-from training.fit.network import TransformNetwork
-from training.fit.recipe import Phase, Recipe, Style
-from training.sheet import samples
-
-STEPS, CROP, RATE = 150, 128, 0.03
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-def identity_vector(network: TransformNetwork, start: Tensor, batches: Batches) -> Tensor:
-    """The vector [D] whose pictures differ least from the photos, by descent from `start` [D]."""
-    vector = nn.Parameter(start.clone())
-    optimizer = torch.optim.Adam([vector], RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=len(batches) + 1)
-    for step in tqdm(range(len(batches)), unit="step"):
-        photos = batches[step].photos.float() / 255
-        error = (network(photos, vector.expand(len(photos), -1)) - photos).square().mean()
-        optimizer.zero_grad()
-        error.backward()
-        optimizer.step()
-        schedule.step()
-    return vector.detach()
-
-
-@torch.no_grad()
-def comparison(network: TransformNetwork, photo: Tensor, style: Tensor, identity: Tensor) -> Tensor:
-    """Two rows at STRENGTHS, pixels mixed above vectors mixed, [3, 2 H, 5 W] of [1, 3, H, W]."""
-    painted = network(photo, style[None])
-    pixels = [torch.lerp(photo, painted, s) for s in STRENGTHS]
-    vectors = [network(photo, torch.lerp(identity, style, s)[None]) for s in STRENGTHS]
-    return torch.cat([torch.cat(row, dim=3) for row in (pixels, vectors)], dim=2)[0]
+from app.model_folder import read_folder
+from training.cli.arguments import at_least, command_parser
+from training.cli.run import run
+from training.fit.data import read_image, to_tensor
+from training.fit.identity import compare_strengths
+from training.scoring.samples import sample_photos
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 0 when the sheet is written, 1 on a clear error."""
-    parser = argparse.ArgumentParser(prog="python -m training.identity", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Run the command; return 0 when the sheet is written, 1 on an error."""
+    parser = command_parser("identity", __doc__)
     parser.add_argument("folder", type=Path, help="model folder")
     parser.add_argument("styles", nargs="+", metavar="STYLE")
-    parser.add_argument("--photos", type=Path, required=True, help="folder to fit on")
-    parser.add_argument("--photo", type=Path, help="to paint (scikit-image's astronaut)")
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--side", type=int, default=256, help="of each picture, pixels")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos to fit on")
+    parser.add_argument("--photo", type=Path, help="photo to paint (default: an astronaut)")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="picture to write")
+    parser.add_argument("--steps", type=at_least(1), default=150)
+    parser.add_argument("--side", type=at_least(16), default=256, help="of each picture, in pixels")
     options = parser.parse_args(arguments)
-    try:
-        folder = read_folder(options.folder)
-        if missing := set(options.styles) - folder.styles.keys():
-            raise ModelFolderError(f"{options.folder} has no style {', '.join(sorted(missing))}")
-        network = TransformNetwork(folder.card.width, folder.card.residual_blocks)
-        network.load_state_dict(load_file(options.folder / WEIGHTS))
-        network.requires_grad_(False)
-        photo = read_image(options.photo) if options.photo else samples()[0]
-        styles = {s.id: torch.from_numpy(s.vector) for s in folder.styles.values()}
-        recipe = Recipe(
-            name="identity",
-            styles=[Style(id="identity", painting="none", title="Identity")],
-            phases=[Phase(steps=options.steps, crop=[CROP])],
-        )
-        batches = Batches(find_photos(options.photos), recipe)
-        identity = identity_vector(network, torch.stack(list(styles.values())).mean(0), batches)
-    except (DataError, ModelFolderError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run(lambda: _identity(options))
+
+
+def _identity(options: argparse.Namespace) -> str:
+    folder = read_folder(options.folder)
+    photo = read_image(options.photo) if options.photo else sample_photos()[0]
     square = to_tensor(ImageOps.fit(photo, (options.side, options.side)))
-    rows = [comparison(network, square, styles[s], identity) for s in options.styles]
-    sheet = torch.cat(rows, dim=1).permute(1, 2, 0).mul(255).round().byte()
+    found = compare_strengths(folder, options.styles, square, options.photos, options.steps)
+    pixels = np.asarray(found.sheet.permute(1, 2, 0).mul(255).round().byte())
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(sheet)).save(options.out, quality=88)
-    with torch.no_grad():
-        missed = (network(square, identity[None]) - square).square().mean().item()
-    print(f"{options.out}; the identity vector gives the photo back at {_decibels(missed)}")
-    return 0
-
-
-def _decibels(error: float) -> str:
-    return f"{-10 * math.log10(max(error, 1e-10)):.1f} dB"
+    Image.fromarray(pixels).save(options.out, quality=88)
+    decibels = -10 * math.log10(max(found.error, 1e-10))
+    return f"{options.out}; the identity vector reproduces the photo at {decibels:.1f} dB"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Networks on devices: sessions, the queue, the gallery. Only this package imports ONNX Runtime."""
+"""Inference: devices, sessions, networks, the queue. `device` alone imports ONNX Runtime."""

@@ -1,21 +1,26 @@
-"""Where inference runs: one ordered list of providers, and what a session really got.
-
-The one seam to ONNX Runtime: what it raises becomes an error of ours.
-"""
+"""Devices and sessions. The only module that imports ONNX Runtime; it translates its exceptions."""
 
 import ctypes
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime as ort
 
 from ..errors import DeviceUnavailable, InferenceFailed, ModelFolderError, OutOfMemory
 from ..settings import DeviceName
+
+try:
+    import onnxruntime as ort
+except ModuleNotFoundError as error:
+    raise DeviceUnavailable(
+        "ONNX Runtime is not installed: pip install 'pastiche-server[cpu]', "
+        "or 'pastiche-server[gpu]' for an NVIDIA GPU"
+    ) from error
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +29,11 @@ CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 ORDER: tuple[DeviceName, ...] = ("cuda", "openvino", "cpu")
 
-# Pixels. A CPU needs for a batch as long as for its pictures one by one, or longer.
+# Pixels. On a CPU, batching larger pictures is no faster than painting them one by one.
 GPU_BATCH, CPU_BATCH = 1_100_000, 131_072
 
-# How the arenas of ONNX Runtime, CUDA, cuDNN, cuBLAS and malloc say it; there is no type for it.
-_NO_MEMORY = (
+# Messages of ONNX Runtime's arenas, CUDA, cuDNN, cuBLAS and malloc; no exception type marks them.
+_OUT_OF_MEMORY = (
     "failed to allocate memory",
     "available memory of",
     "out of memory",
@@ -44,107 +49,128 @@ _NO_MEMORY = (
 
 @dataclass(frozen=True)
 class Device:
-    """A place to run: its name, the provider that sessions get, the precision it computes in."""
+    """A device, the execution provider of its sessions, and the precision it computes in."""
 
     name: str
     provider: str
     precision: str
-    threads: int = 0
-    memory: int = 0  # MiB that the arena of each graph may hold on a GPU; 0 is no limit
+    threads: int = 0  # of one inference on a CPU; 0 uses every core
+    memory: int = 0  # limit of each graph's arena on a GPU, MiB; 0 means no limit
 
     def __str__(self) -> str:
         return f"{self.name};provider={self.provider};precision={self.precision}"
 
     @property
     def batch_pixels(self) -> int:
-        """Pixels of one batch beyond which nothing is gained."""
+        """Pixels in a batch beyond which batching gains nothing."""
         return GPU_BATCH if self.provider == CUDA else CPU_BATCH
 
     @property
     def half(self) -> bool:
-        """Whether the half precision graph is the one to load."""
+        """Whether to load the half-precision graph."""
         return self.provider == CUDA
 
 
-class Session:
-    """A graph on a device."""
+class Session(Protocol):
+    """A graph that is loaded on a device."""
+
+    def run(self, **inputs: np.ndarray) -> np.ndarray:
+        """Run the graph on its named inputs and return its only output.
+
+        Raises InferenceFailed, OutOfMemory.
+        """
+
+
+class OnnxSession:
+    """A session of ONNX Runtime."""
 
     def __init__(self, graph: bytes, device: Device, name: str = "graph") -> None:
-        """Load a graph.
+        """Load a graph; `name` identifies it in messages.
 
-        Raises ModelFolderError, OutOfMemory, or DeviceUnavailable if it runs elsewhere.
+        Raises ModelFolderError if the runtime cannot load it, OutOfMemory, or DeviceUnavailable if
+        the session got a provider other than the device's.
         """
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = device.threads
-        providers: list[Any] | None = None
-        if device.provider == OPENVINO:
-            # Else nodes that OpenVINO declines run on the CPU provider, and nobody is told.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            config = {
-                "INFERENCE_PRECISION_HINT": "bf16" if device.precision == "bfloat16" else "f32"
-            }
-            if device.threads:
-                config["INFERENCE_NUM_THREADS"] = str(device.threads)
-            load_config = json.dumps({"CPU": config})
-            options.add_provider_for_devices(_openvino_devices(), {"load_config": load_config})
-        elif device.provider == CUDA:
-            cuda = {
-                # An exhaustive search would stall for seconds at each new image size.
-                "cudnn_conv_algo_search": "HEURISTIC",
-                "arena_extend_strategy": "kSameAsRequested",
-            }
-            if device.memory:
-                cuda["gpu_mem_limit"] = str(device.memory * 2**20)
-            providers = [(CUDA, cuda), CPU]
-        else:
-            providers = [CPU]
-            # Its arena grows by powers of two, one for each session; malloc shares what it keeps.
-            options.enable_cpu_mem_arena = not _malloc_keeps_memory()
+        options, providers = _session_options(device)
         try:
             self._session = ort.InferenceSession(graph, options, providers=providers)
-        except Exception as error:  # the runtime's exceptions share no base class of their own
-            if _no_memory(error):
+        except Exception as error:  # the runtime's exceptions have no common base class
+            if _is_out_of_memory(error):
                 log.error("%s: %s", name, error)
                 raise OutOfMemory("the device has no memory left for the network") from error
             raise ModelFolderError(
                 f"{name}: ONNX Runtime cannot load it on {device}: {error}"
             ) from error
-        if self._session.get_providers()[0] != device.provider:
-            got = self._session.get_providers()[0]
-            raise DeviceUnavailable(f"{name}: the session got {got}, not {device.provider}")
+        provider = self._session.get_providers()[0]
+        if provider != device.provider:
+            raise DeviceUnavailable(f"{name}: the session got {provider}, not {device.provider}")
 
     def run(self, **inputs: np.ndarray) -> np.ndarray:
-        """Run the graph on named inputs; its one output. Raises InferenceFailed, OutOfMemory."""
+        """Run the graph on its named inputs and return its only output.
+
+        Raises InferenceFailed, OutOfMemory.
+        """
         try:
-            return self._session.run(None, inputs)[0]  # type: ignore[no-any-return]
+            output: np.ndarray = self._session.run(None, inputs)[0]
         except Exception as error:
             log.error("inference failed: %s", error)
-            if _no_memory(error):
+            if _is_out_of_memory(error):
                 raise OutOfMemory("the device has no memory left for this picture") from error
             raise InferenceFailed("the network could not paint this image") from error
+        return output
+
+
+OpenSession = Callable[[bytes, Device, str], Session]
+"""Loads a graph, given its bytes, the device and a name for messages, as OnnxSession does."""
 
 
 def pick_device(wanted: DeviceName = "auto", threads: int = 0, gpu_memory: int = 0) -> Device:
-    """The device that was named, or the first of cuda, openvino, cpu that is there.
+    """Return the named device, or with "auto" the first of cuda, openvino and cpu that works.
 
-    threads are for a CPU, gpu_memory in MiB for a GPU; 0 is as many, and as much, as there is.
-    Raises DeviceUnavailable, saying why, if it was named and is not there.
+    threads: of one inference on a CPU; 0 uses every core. gpu_memory: limit of each graph's arena
+    on a GPU in MiB; 0 means no limit. Raises DeviceUnavailable if a named device does not work.
     """
     for name in ORDER if wanted == "auto" else (wanted,):
         try:
-            return _probe(name, threads, gpu_memory)
+            return _find_device(name, threads, gpu_memory)
         except DeviceUnavailable as error:
             if wanted != "auto":
                 raise
             log.info("not using %s: %s", name, error)
-    raise AssertionError("the cpu provider is always there")
+    raise AssertionError("the cpu provider is always available")
 
 
-def _probe(name: str, threads: int, gpu_memory: int) -> Device:
+def _session_options(device: Device) -> tuple[Any, list[Any] | None]:
+    """The SessionOptions and the list of providers for a device."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = device.threads
+    if device.provider == OPENVINO:
+        # Otherwise nodes that OpenVINO declines silently run on the CPU provider.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        config = {"INFERENCE_PRECISION_HINT": "bf16" if device.precision == "bfloat16" else "f32"}
+        if device.threads:
+            config["INFERENCE_NUM_THREADS"] = str(device.threads)
+        load_config = json.dumps({"CPU": config})
+        options.add_provider_for_devices(_openvino_devices(), {"load_config": load_config})
+        return options, None
+    if device.provider == CUDA:
+        cuda = {
+            # An exhaustive search would stall for seconds at each new image size.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+        if device.memory:
+            cuda["gpu_mem_limit"] = str(device.memory * 2**20)
+        return options, [(CUDA, cuda), CPU]
+    # Every session has its own arena, which grows by powers of two; malloc's memory is shared.
+    options.enable_cpu_mem_arena = not _malloc_keeps_memory()
+    return options, [CPU]
+
+
+def _find_device(name: str, threads: int, gpu_memory: int) -> Device:
     if name == "cuda":
         if CUDA not in ort.get_available_providers():
-            raise DeviceUnavailable("this ONNX Runtime has no CUDA; install the gpu extra")
+            raise DeviceUnavailable("this ONNX Runtime has no CUDA support; install the gpu extra")
         ort.preload_dlls()
         device = Device("cuda", CUDA, "float16", memory=gpu_memory)
         _try_cuda(device)
@@ -153,8 +179,8 @@ def _probe(name: str, threads: int, gpu_memory: int) -> Device:
         devices = _openvino_devices()
         if not devices:
             raise DeviceUnavailable(
-                "the OpenVINO provider offers no CPU device here: the onnxruntime-ep-openvino "
-                "package is missing (cpu extra), or it does not take this make of CPU"
+                "the OpenVINO provider offers no CPU device: the onnxruntime-ep-openvino package "
+                "(cpu extra) is missing or does not support this CPU"
             )
         bfloat = "BF16" in devices[0].ep_metadata.get("OPTIMIZATION_CAPABILITIES", "").split()
         return Device("cpu", OPENVINO, "bfloat16" if bfloat else "float32", threads)
@@ -162,21 +188,21 @@ def _probe(name: str, threads: int, gpu_memory: int) -> Device:
 
 
 def _try_cuda(device: Device) -> None:
-    # The provider's library loads only with the first session; a smallest graph tells.
+    # The provider's library is loaded with the first session, so load a minimal graph.
     try:
-        Session(_identity_graph(), device)
+        OnnxSession(_identity_graph(), device)
     except (ModelFolderError, DeviceUnavailable, OutOfMemory) as error:
-        log.warning("CUDA does not work here: %s", error)
-        raise DeviceUnavailable("CUDA is installed but finds no GPU that works") from error
+        log.warning("CUDA does not work: %s", error)
+        raise DeviceUnavailable("CUDA is installed but finds no working GPU") from error
 
 
-def _no_memory(error: Exception) -> bool:
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in told for words in _NO_MEMORY)
+def _is_out_of_memory(error: Exception) -> bool:
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(part in message for part in _OUT_OF_MEMORY)
 
 
 def _identity_graph() -> bytes:
-    # ModelProto, spelled out so that the server needs no onnx package: opset 17, y = Identity(x).
+    # A ModelProto written by hand, as the server does not depend on onnx: opset 17, y = Identity(x)
     def field(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
 
@@ -191,9 +217,9 @@ def _identity_graph() -> bytes:
 
 @cache
 def _malloc_keeps_memory() -> bool:
-    # By default glibc returns each large block to the system and gets it back zeroed, which slows
-    # large images much. Told to keep them, in one heap for all threads and none mapped on its own,
-    # it needs less memory than the arenas of ONNX Runtime.
+    # By default glibc returns every large block to the system and gets it back zeroed, which slows
+    # down large images. Keeping the blocks, in one heap for all threads and without mapping any of
+    # them separately, takes less memory than ONNX Runtime's arenas.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False
@@ -208,7 +234,7 @@ def _openvino_devices() -> tuple[Any, ...]:
         import onnxruntime_ep_openvino as plugin
     except ImportError:
         return ()
-    if not _registered(plugin.get_library_path()):
+    if not _register_openvino(plugin.get_library_path()):
         return ()
     return tuple(
         device
@@ -218,8 +244,8 @@ def _openvino_devices() -> tuple[Any, ...]:
 
 
 @cache
-def _registered(library: str) -> bool:
-    # Once in a process: ONNX Runtime refuses a second time.
+def _register_openvino(library: str) -> bool:
+    # Cached, as ONNX Runtime refuses a second registration in the same process.
     try:
         ort.register_execution_provider_library(OPENVINO, library)
     except Exception as error:

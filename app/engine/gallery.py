@@ -1,4 +1,4 @@
-"""All networks that are served, and the styles by id."""
+"""The gallery: all loaded networks, and their styles by id."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
@@ -15,10 +15,11 @@ from ..errors import (
     OutOfMemory,
     UnknownStyle,
 )
-from ..model_folder import CARD, ModelFolder, Style, Vector, read_folder
-from .device import Device
+from ..model_folder import CARD, ModelFolder, Style, Vector, model_folders, read_folder
+from ..settings import TILE_PIXELS
+from .device import Device, OnnxSession, OpenSession
 from .network import Network
-from .watch import Fingerprint, fingerprint, model_folders
+from .watch import Fingerprint, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ MAX_BLEND = 8  # styles in one blend
 
 @dataclass(frozen=True)
 class Brush:
-    """A network and the style vector float32 [D] to paint with; `label` is its canonical name."""
+    """A network and a style vector float32 [D] to paint with; `label` is the style's full name."""
 
     network: Network
     vector: Vector
@@ -35,99 +36,104 @@ class Brush:
 
 
 @dataclass(frozen=True)
-class _Room:
-    """What is served of a model folder since its files were as the fingerprint says."""
+class _Served:
+    """What is served of a model folder whose files have this fingerprint."""
 
     fingerprint: Fingerprint
-    network: Network | None = None  # None: there is nothing to serve
+    network: Network | None = None  # None if the folder cannot be served
     styles: Mapping[str, Style] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
 class Gallery:
-    """The networks below a folder on one device. It never changes: a later one takes its place."""
+    """The networks in a folder, on one device. A gallery never changes; a new one replaces it."""
 
     def __init__(
-        self, models: Path, device: Device, tile_pixels: int, before: "Gallery | None" = None
+        self,
+        models: Path,
+        device: Device,
+        tile_pixels: int = TILE_PIXELS,
+        previous: "Gallery | None" = None,
+        open_session: OpenSession = OnnxSession,
     ) -> None:
-        """Load every model folder below `models`; a damaged one is logged and left out.
+        """Load every model folder in `models`; those that cannot be loaded are logged and skipped.
 
-        before: the gallery that this one takes the place of, on the same device. Folders that have
-        not changed since, and networks whose graphs have not, are taken over from it. So is what a
-        folder or a style had before it was damaged. Raises ModelFolderError if there is nothing to
-        serve, naming what was wrong with each folder; DeviceUnavailable.
+        previous: the gallery to replace, on the same device. Folders that have not changed are
+        taken from it, and so are networks whose graphs have not. Where a folder or a style is now
+        damaged, the previous version is kept. Raises ModelFolderError if no network can be served,
+        with the problem of each folder; DeviceUnavailable.
         """
         self.device = device
         self.problems: list[str] = []
-        self.new_problems: list[str] = []  # those not told before
-        self._tile_pixels = tile_pixels
-        self._rooms: dict[Path, _Room] = {}
+        self.new_problems: list[str] = []  # those that the previous gallery did not have
+        self._tile_pixels, self._open_session = tile_pixels, open_session
+        self._folders: dict[Path, _Served] = {}
         self._styles: dict[str, tuple[Network, Style]] = {}
         for path in model_folders(models):
-            self._enter(path, before._rooms.get(path) if before else None)
-        for room in self._rooms.values():
-            self._hang(room, before.problems if before else ())
+            self._add(path, previous._folders.get(path) if previous else None)
+        for served in self._folders.values():
+            self._register(served, previous.problems if previous else ())
         if not self.networks:
-            reasons = "; ".join(self.problems) or f"no */{CARD} below {models}"
+            reasons = "; ".join(self.problems) or f"no */{CARD} in {models}"
             raise ModelFolderError(f"there is no network to serve: {reasons}")
 
-    def _enter(self, path: Path, before: _Room | None) -> None:
+    def _add(self, path: Path, previous: _Served | None) -> None:
         now = fingerprint(path)
-        if before is None or before.fingerprint != now:
-            room = self._read(path, now, before)
-            for problem in room.problems:
-                self._tell(problem)
-        else:
-            room = before
-            self.problems += room.problems
-        self._rooms[path] = room
+        if previous is not None and previous.fingerprint == now:
+            self._folders[path] = previous
+            self.problems += previous.problems
+            return
+        served = self._load(path, now, previous)
+        self._folders[path] = served
+        for problem in served.problems:
+            self._report(problem)
 
-    def _read(self, path: Path, now: Fingerprint, before: _Room | None) -> _Room:
+    def _load(self, path: Path, now: Fingerprint, previous: _Served | None) -> _Served:
         try:
             folder = read_folder(path)
-            network = self._network(folder, before.network if before else None)
+            network = self._network(folder, previous.network if previous else None)
         except (ModelFolderError, InferenceFailed, BadOutput, OutOfMemory) as error:
-            if before is None or before.network is None:
-                return _Room(now, problems=(f"{path.name} is not served: {error}",))
-            problem = f"{path.name} is served as it was before: {error}"
-            return replace(before, fingerprint=now, problems=(problem,))
+            if previous is None or previous.network is None:
+                return _Served(now, problems=(f"{path.name} is not served: {error}",))
+            problem = f"{path.name}: the previous version is still served: {error}"
+            return replace(previous, fingerprint=now, problems=(problem,))
         styles = dict(folder.styles)
-        if before is not None and before.network is network:
-            styles |= {i: before.styles[i] for i in folder.problems if i in before.styles}
-        return _Room(now, network, styles, tuple(folder.problems.values()))
+        if previous is not None and previous.network is network:
+            styles |= {i: previous.styles[i] for i in folder.problems if i in previous.styles}
+        return _Served(now, network, styles, tuple(folder.problems.values()))
 
-    def _network(self, folder: ModelFolder, before: Network | None) -> Network:
-        if before is not None and before.card.paints_as(folder.card):
+    def _network(self, folder: ModelFolder, previous: Network | None) -> Network:
+        if previous is not None and previous.card.paints_as(folder.card):
             for graph in folder.card.graphs:
-                folder.graph(graph)  # the card is the same, a file need not be
-            return before
-        network = Network(folder, self.device, self._tile_pixels)
+                folder.graph(graph)  # the card has not changed, but a graph's file may be damaged
+            return previous
+        network = Network(folder, self.device, self._tile_pixels, self._open_session)
         network.warm_up()
         if reference := folder.reference():
             network.check(reference)
         return network
 
-    def _hang(self, room: _Room, told: Collection[str]) -> None:
-        for style in room.styles.values():
-            assert room.network is not None
-            other, _ = self._styles.setdefault(style.id, (room.network, style))
-            if other is not room.network:
-                name = f"{room.network.folder.path.name}/{style.id}"
-                problem = f"{name}: the network {other.name} has this id already"
-                if problem in told:
+    def _register(self, served: _Served, known_problems: Collection[str]) -> None:
+        for style in served.styles.values():
+            assert served.network is not None
+            owner, _ = self._styles.setdefault(style.id, (served.network, style))
+            if owner is not served.network:
+                name = f"{served.network.folder.path.name}/{style.id}"
+                problem = f"{name} is not served: the network {owner.name} has a style of this id"
+                if problem in known_problems:
                     self.problems.append(problem)
                 else:
-                    self._tell(problem)
+                    self._report(problem)
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         log.error("%s", problem)
         self.problems.append(problem)
         self.new_problems.append(problem)
 
     @property
     def networks(self) -> list[Network]:
-        """The networks, by the names of their folders."""
-        return [room.network for room in self._rooms.values() if room.network is not None]
+        """The networks, in the order of their folders' names."""
+        return [served.network for served in self._folders.values() if served.network is not None]
 
     def __iter__(self) -> Iterator[tuple[Network, Style]]:
         return iter(self._styles.values())
@@ -136,22 +142,26 @@ class Gallery:
         return len(self._styles)
 
     def find(self, style_id: str) -> tuple[Network, Style]:
-        """The style of this id and its network. Raises UnknownStyle, naming those there are."""
+        """Return the network and the style of an id. Raises UnknownStyle, which lists all ids."""
         try:
             return self._styles[style_id]
         except KeyError:
             raise UnknownStyle(
-                f"there is no style {style_id[:64]!r}; there are {', '.join(sorted(self._styles))}"
+                f"there is no style {style_id[:64]!r}; "
+                f"the styles are {', '.join(sorted(self._styles))}"
             ) from None
 
-    def brush(self, text: str) -> Brush:
-        """Read `id` or a blend `id:weight,id:weight`; weights are scaled to sum to 1.
+    def brush(self, text: str, strength: float = 1.0) -> Brush:
+        """Parse a style's id, or a blend `id:weight,id:weight`; weights are scaled to sum to 1.
 
-        Raises UnknownStyle, BadOption.
+        strength: above 1 the vectors move towards the styles' bold ones, which 2 reaches. Raises
+        UnknownStyle, BadOption.
         """
         parts = [part.strip() for part in text.split(",")]
         if len(parts) > MAX_BLEND:
-            raise BadOption(f"style: a blend has at most {MAX_BLEND} styles, this has {len(parts)}")
+            raise BadOption(
+                f"style: a blend has at most {MAX_BLEND} styles, this one has {len(parts)}"
+            )
         weights: dict[str, float] = {}
         for part in parts:
             style_id, separator, weight = part.partition(":")
@@ -160,17 +170,27 @@ class Gallery:
         networks = {id(network): network.name for network, _ in found.values()}
         if len(networks) > 1:
             raise BadOption(
-                "style: only styles of one network blend; "
-                f"these are of {', '.join(sorted(networks.values()))}"
+                "style: only styles of one network can be blended; "
+                f"these belong to {', '.join(sorted(networks.values()))}"
             )
         total = sum(weights.values())
         if total <= 0:
-            raise BadOption("style: the weights of a blend must not all be zero")
-        vector = sum(found[i][1].vector * np.float32(w / total) for i, w in weights.items())
+            raise BadOption("style: the weights of a blend must not all be 0")
+        vectors = {i: _vector(style, strength) for i, (_, style) in found.items()}
+        vector = sum(vectors[i] * np.float32(w / total) for i, w in weights.items())
         network = next(iter(found.values()))[0]
         label = ",".join(f"{i}:{w / total:.3g}" for i, w in weights.items())
         label = label if len(weights) > 1 else next(iter(weights))
         return Brush(network, np.asarray(vector), label)
+
+
+def _vector(style: Style, strength: float) -> Vector:
+    if strength <= 1:
+        return style.vector
+    if style.bold is None:
+        raise BadOption(f"strength: at most 1 for the style {style.id!r}, which has no bold vector")
+    boldness = np.float32(strength - 1)
+    return style.vector + boldness * (style.bold - style.vector)
 
 
 def _weight(text: str) -> float:

@@ -1,11 +1,10 @@
-"""The memory of the GPU, as the CUDA runtime that ONNX Runtime has loaded tells it."""
+"""GPU memory, as reported by the CUDA runtime that ONNX Runtime has loaded."""
 
 import ctypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,17 +12,14 @@ _MAPS = Path("/proc/self/maps")
 
 
 class DeviceMemory(Collector):
-    """`pastiche_device_memory_bytes`, asked for at each scrape; no series without a GPU."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        registry.register(self)
+    """Collects `pastiche_device_memory_bytes` at each scrape; without a GPU there is no series."""
 
     def describe(self) -> list[Metric]:
-        """Nothing, so that registering does not ask the device."""
+        """Return nothing, so that registering does not query the device."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Bytes by `kind`: `used`, by whomever, and `total`."""
+        """Yield the bytes `used`, by all processes, and `total`, as values of the label `kind`."""
         if found := device_memory():
             used, total = found
             gauge = GaugeMetricFamily(
@@ -35,7 +31,10 @@ class DeviceMemory(Collector):
 
 
 def device_memory() -> tuple[int, int] | None:
-    """Bytes used and in all of the current GPU; None where no CUDA runtime is loaded or works."""
+    """Return the used and total bytes of the current GPU.
+
+    None if no CUDA runtime is loaded or it finds no GPU.
+    """
     library = _loaded_runtime()
     if library is None:
         return None
@@ -46,9 +45,9 @@ def device_memory() -> tuple[int, int] | None:
 
 
 def _loaded_runtime() -> str | None:
-    # Only one that is there already: a server on a CPU must not begin to use a GPU for this.
+    # Only a library that is loaded already: a server on a CPU must not start to use a GPU here.
     try:
         found = re.search(r"/\S*/libcudart[^/\s]*\.so[^/\s]*$", _MAPS.read_text(), re.MULTILINE)
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return None
     return found[0] if found else None

@@ -1,4 +1,4 @@
-"""Whether the networks still paint: a real inference on the smallest image, on demand."""
+"""The readiness probe: checks on demand that the networks can still paint."""
 
 import asyncio
 import logging
@@ -11,37 +11,47 @@ from .network import Network
 
 log = logging.getLogger(__name__)
 
-FRESH = 3.0  # seconds that an answer is good for
-PATIENCE = 5.0  # seconds in which the smallest image must be painted
+CACHE_SECONDS = 3.0  # how long a result is reused
+TIMEOUT_SECONDS = 5.0  # how long painting the smallest image may take
 
 
 class Probe:
-    """Runs beside the queue, in a thread of its own, so that a long line is no sign of a fault."""
+    """Runs the networks on the smallest image.
+
+    It uses a thread of its own rather than the queue, so that a long queue is not taken for a
+    fault.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "probe")
-        self._painting: asyncio.Future[str | None] | None = None  # or painted
-        self._done = 0.0
+        self._result: asyncio.Future[str | None] | None = None  # of the last or current run
+        self._finished = 0.0
 
     async def fault(self, networks: Sequence[Network]) -> str | None:
-        """Why a network cannot paint, None if all can; as it was found FRESH seconds ago at most.
+        """Return why a network cannot paint, or None if all can.
 
-        Callers that come meanwhile share one inference.
+        The result is at most CACHE_SECONDS old. Concurrent calls share one run.
         """
-        stale = self._painting is None or self._painting.done()
-        if self._painting is None or (stale and time.monotonic() - self._done > FRESH):
+        if self._result is None or (self._result.done() and self._expired()):
             loop = asyncio.get_running_loop()
-            self._painting = loop.run_in_executor(self._thread, self._paint, tuple(networks))
+            self._result = loop.run_in_executor(self._thread, self._paint, tuple(networks))
         try:
-            return await asyncio.wait_for(asyncio.shield(self._painting), PATIENCE)
+            return await asyncio.wait_for(asyncio.shield(self._result), TIMEOUT_SECONDS)
         except TimeoutError:
-            return f"the device has not painted the smallest image in {PATIENCE:g} seconds"
+            return f"the device has not painted the smallest image in {TIMEOUT_SECONDS:g} seconds"
 
-    def doubt(self, fault: str) -> None:
-        """Callers have met a fault: that is the answer until an inference, after FRESH seconds."""
-        self._painting = asyncio.get_running_loop().create_future()
-        self._painting.set_result(fault)
-        self._done = time.monotonic()
+    def report(self, fault: str) -> None:
+        """Record a fault that requests have met; `fault` returns it for CACHE_SECONDS."""
+        self._result = asyncio.get_running_loop().create_future()
+        self._result.set_result(fault)
+        self._finished = time.monotonic()
+
+    def close(self) -> None:
+        """Stop the thread once its current run has finished."""
+        self._thread.shutdown(wait=False)
+
+    def _expired(self) -> bool:
+        return time.monotonic() - self._finished > CACHE_SECONDS
 
     def _paint(self, networks: Sequence[Network]) -> str | None:
         try:
@@ -51,11 +61,7 @@ class Probe:
             return f"{network.name}: {error}"
         except Exception:
             log.exception("%s cannot paint", network.name)
-            return f"{network.name}: something went wrong on our side"
+            return f"{network.name}: an unexpected error occurred; see the server's log"
         finally:
-            self._done = time.monotonic()
+            self._finished = time.monotonic()
         return None
-
-    def close(self) -> None:
-        """Ask nothing more."""
-        self._thread.shutdown(wait=False)

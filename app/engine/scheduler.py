@@ -1,4 +1,4 @@
-"""Admission by pixels and one inference at a time, off the event loop, in batches of one size."""
+"""The queue: admission by pixels, and batches of equal size, painted one at a time in a thread."""
 
 import asyncio
 import contextlib
@@ -12,21 +12,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import BadOutput, DeadlineExceeded, NotReady, OutOfMemory, Overloaded, PasticheError
+from ..errors import DeadlineExceeded, NotReady, Overloaded
 from ..metrics import Metrics
+from ..model_folder import Vector
 from ..pixels.images import Pixels
-from .gallery import Brush
-from .network import check_output
+from .recovery import BatchPainter, Painter
 
 log = logging.getLogger(__name__)
 
-LONGEST_RETRY = 60  # seconds
-RECOVERY = 100  # batches in which a batch size that was halved doubles again
+MAX_RETRY_AFTER = 60  # seconds
 
 
 @dataclass(frozen=True)
 class Painted:
-    """What came of a job: uint8 [H, W, 3] and the seconds it waited and ran."""
+    """A painted canvas uint8 [H, W, 3], and the seconds it waited and was painted for."""
 
     pixels: Pixels
     queue_seconds: float
@@ -35,15 +34,17 @@ class Painted:
 
 @dataclass(eq=False)
 class _Job:
-    brush: Brush
+    network: Painter
+    style: Vector
     canvas: Pixels
-    done: asyncio.Future[Painted]
-    patience: asyncio.Timeout  # cancels `done`; ends when the job's batch begins
-    queued: float = field(default_factory=time.perf_counter)
+    result: asyncio.Future[Painted]
+    timeout: asyncio.Timeout  # cancels `result` at the deadline; disarmed when the batch starts
+    queued_at: float = field(default_factory=time.perf_counter)
 
     @property
-    def kind(self) -> tuple[int, tuple[int, ...]]:
-        return id(self.brush.network), self.canvas.shape
+    def batch_key(self) -> tuple[int, tuple[int, ...]]:
+        """Jobs can share a batch if this is equal."""
+        return id(self.network), self.canvas.shape
 
     @property
     def pixels(self) -> int:
@@ -51,7 +52,7 @@ class _Job:
 
 
 class Scheduler:
-    """Owns the device: who wants to paint is admitted or refused at once, then waits in line."""
+    """Owns the device: admits or refuses requests, and paints what is admitted in order."""
 
     def __init__(
         self,
@@ -60,36 +61,38 @@ class Scheduler:
         metrics: Metrics,
         deadline_seconds: float = math.inf,
     ) -> None:
-        """queue_pixels bounds what is admitted and not yet answered, batch_pixels one batch.
+        """Create inside a running event loop.
 
-        deadline_seconds: from admission; what has not begun to be painted by then never is.
+        queue_pixels: limit of all admitted requests together. batch_pixels: limit of one batch.
+        deadline_seconds: how long after its admission a request may start to be painted.
         """
         self._queue_pixels, self._deadline_seconds = queue_pixels, deadline_seconds
-        self._batch_pixels = batch_pixels
-        self._room: float = batch_pixels  # what the device has memory for
+        self._painter = BatchPainter(batch_pixels)
         self._metrics = metrics
-        self._admitted = 0
-        self._draining = False
+        self._admitted = 0  # pixels
+        self._idle = asyncio.Event()  # set while nothing is admitted
+        self._idle.set()
+        self._closed = False
         self._waiting: deque[_Job] = deque()
-        self._wake = asyncio.Event()
+        self._job_added = asyncio.Event()
         self._rate = _Rate()
         self._thread = ThreadPoolExecutor(1, "inference")
         self._loop = asyncio.get_running_loop()
-        self._worker = asyncio.create_task(self._work(), name="scheduler")
+        self._worker = asyncio.create_task(self._run_batches(), name="scheduler")
 
-    def bound_batches(self, pixels: int) -> None:
-        """From now on at most so many pixels in one batch; a larger picture is one of its own."""
-        self._batch_pixels = self._room = pixels
+    def limit_batches(self, pixels: int) -> None:
+        """Limit each batch to `pixels`; a larger picture gets a batch of its own."""
+        self._painter.set_max_pixels(pixels)
 
     @contextlib.contextmanager
     def admit(self, pixels: int) -> Iterator[float]:
-        """Hold room for a request of so many pixels until the block ends; gives its deadline.
+        """Reserve room for a request of `pixels` until the block ends; yields its deadline.
 
-        A request is admitted in any case when there is no other; else if its pixels fit, and those
-        before it will be painted by its deadline, as far as one can tell. Raises Overloaded,
-        NotReady.
+        A request is always admitted if there is no other. Otherwise its pixels must fit, and the
+        requests before it must be expected to finish by its deadline. Raises Overloaded, or
+        NotReady after `drain` was called.
         """
-        if self._draining:
+        if self._closed:
             self._metrics.refusals.labels("draining").inc()
             raise NotReady("the server is shutting down", retry_after=1)
         wait = self._rate.seconds(self._admitted)
@@ -97,121 +100,105 @@ class Scheduler:
         if self._admitted and full:
             self._metrics.refusals.labels("overloaded").inc()
             raise Overloaded("the queue is full", _retry_after(wait))
-        self._admitted += pixels
-        self._metrics.admitted_pixels.set(self._admitted)
+        self._add_admitted(pixels)
         try:
             yield self._loop.time() + self._deadline_seconds
         finally:
-            self._admitted -= pixels
-            self._metrics.admitted_pixels.set(self._admitted)
+            self._add_admitted(-pixels)
 
-    async def paint(self, brush: Brush, canvas: Pixels, deadline: float = math.inf) -> Painted:
-        """Paint canvas uint8 [H, W, 3] when its turn comes.
+    async def paint(
+        self, network: Painter, style: Vector, canvas: Pixels, deadline: float = math.inf
+    ) -> Painted:
+        """Queue a canvas uint8 [H, W, 3], to be painted in a style float32 [D].
 
-        deadline: in the event loop's time, from `admit`. Whoever is cancelled leaves the line; a
-        batch that has begun goes on without him. Raises DeadlineExceeded if it has not begun by
-        then; OutOfMemory, BadOutput, InferenceFailed.
+        deadline: from `admit`, in the event loop's time. Cancelling removes the job from the queue;
+        a batch that is already running completes. Raises DeadlineExceeded if painting has not
+        started by the deadline; OutOfMemory, BadOutput, InferenceFailed.
         """
         try:
-            async with asyncio.timeout_at(None if deadline == math.inf else deadline) as patience:
-                job = _Job(brush, canvas, self._loop.create_future(), patience)
+            async with asyncio.timeout_at(None if deadline == math.inf else deadline) as timeout:
+                job = _Job(network, style, canvas, self._loop.create_future(), timeout)
                 self._waiting.append(job)
                 self._metrics.queue_depth.set(len(self._waiting))
-                self._wake.set()
-                return await job.done
+                self._job_added.set()
+                return await job.result
         except TimeoutError as error:
-            self._leave(job)
+            self._remove(job)
             self._metrics.refusals.labels("deadline").inc()
             raise DeadlineExceeded(
-                f"the picture was not begun within {self._deadline_seconds:g} s",
+                f"painting did not start within {self._deadline_seconds:g} s",
                 _retry_after(self._rate.seconds(self._admitted)),
             ) from error
         except asyncio.CancelledError:
-            self._leave(job)
+            self._remove(job)
             raise
 
-    def _leave(self, job: _Job) -> None:
-        # At once: its pixels would take memory that is admitted to another.
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests, wait up to `seconds` for those that are admitted, and stop."""
+        self._closed = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.error("gave up on admitted requests after %g s", seconds)
+        self._worker.cancel()
+        self._thread.shutdown(wait=True)
+
+    def _add_admitted(self, pixels: int) -> None:
+        self._admitted += pixels
+        self._metrics.admitted_pixels.set(self._admitted)
+        if self._admitted:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _remove(self, job: _Job) -> None:
+        # Immediately, as its memory counts as free for other requests.
         with contextlib.suppress(ValueError):
             self._waiting.remove(job)
         self._metrics.queue_depth.set(len(self._waiting))
 
-    async def drain(self, seconds: float) -> None:
-        """Admit nothing more, finish what was admitted, stop; give up after so many seconds."""
-        self._draining = True
-        deadline = time.monotonic() + seconds
-        while self._admitted and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        if self._admitted:
-            log.error("gave up on admitted requests after %s s", seconds)
-        self._worker.cancel()
-        self._thread.shutdown(wait=True)
-
-    async def _work(self) -> None:
+    async def _run_batches(self) -> None:
         while True:
-            await self._wake.wait()
-            batch = self._take()
+            await self._job_added.wait()
+            batch = self._next_batch()
             if not batch:
-                self._wake.clear()
+                self._job_added.clear()
                 continue
             started = time.perf_counter()
             outcomes: list[Pixels | Exception]
             try:
                 outcomes = await self._loop.run_in_executor(self._thread, self._paint, batch)
-            except Exception as error:  # whatever it is, the line goes on
+            except Exception as error:  # an unexpected error must not stop the queue
                 outcomes = [error] * len(batch)
-            self._hand_out(batch, outcomes, started)
+            self._deliver(batch, outcomes, started)
 
-    def _take(self) -> list[_Job]:
-        # The longest waiting job, and with it those of its size that the batch has room for.
+    def _next_batch(self) -> list[_Job]:
+        # The job that has waited longest, and those like it that fit into the same batch.
         batch: list[_Job] = []
         later: deque[_Job] = deque()
-        room = self._room
+        room = self._painter.limit
         while self._waiting:
             job = self._waiting.popleft()
-            if job.done.cancelled():
+            if job.result.cancelled():
                 continue
-            if not batch or (job.kind == batch[0].kind and job.pixels <= room):
+            if not batch or (job.batch_key == batch[0].batch_key and job.pixels <= room):
                 batch.append(job)
                 room -= job.pixels
-                job.patience.reschedule(None)
+                job.timeout.reschedule(None)
             else:
                 later.append(job)
         self._waiting = later
         self._metrics.queue_depth.set(len(self._waiting))
         return batch
 
-    def _paint(self, batch: Sequence[_Job], rebuilt: bool = False) -> list[Pixels | Exception]:
-        """What comes of each job, in the inference thread; whatever fails is an outcome too."""
-        network = batch[0].brush.network
-        try:
-            images = np.stack([job.canvas for job in batch])
-            painted = network.paint(images, np.stack([job.brush.vector for job in batch]))
-            self._room = min(self._batch_pixels, self._room + self._batch_pixels / RECOVERY)
-            good = check_output(images, painted)
-        except OutOfMemory as error:
-            if rebuilt and len(batch) == 1:
-                return [error]
-        except Exception as error:
-            return [error] * len(batch)
-        else:
-            bad = BadOutput("the network painted nothing but one value")
-            return [p if is_good else bad for p, is_good in zip(painted, good, strict=True)]
-        if not rebuilt:
-            try:
-                network.rebuild()
-            except OutOfMemory as error:
-                return [error] * len(batch)
-            except PasticheError:
-                log.exception("%s cannot be loaded again; what is loaded paints on", network.name)
-        half = (len(batch) + 1) // 2
-        self._room = half * batch[0].pixels
-        log.warning("no memory for a batch of %d; trying %d at a time", len(batch), half)
-        parts = batch[:half], batch[half:]
-        return [outcome for part in parts if part for outcome in self._paint(part, rebuilt=True)]
+    def _paint(self, batch: Sequence[_Job]) -> list[Pixels | Exception]:
+        images = np.stack([job.canvas for job in batch])
+        styles = np.stack([job.style for job in batch])
+        return self._painter.paint(batch[0].network, images, styles)
 
-    def _hand_out(
-        self, batch: list[_Job], outcomes: list[Pixels | Exception], started: float
+    def _deliver(
+        self, batch: Sequence[_Job], outcomes: Sequence[Pixels | Exception], started: float
     ) -> None:
         seconds = time.perf_counter() - started
         self._metrics.batch_size.observe(len(batch))
@@ -219,18 +206,21 @@ class Scheduler:
         if not all(isinstance(outcome, Exception) for outcome in outcomes):
             self._rate.add(seconds, sum(job.pixels for job in batch))
         for job, outcome in zip(batch, outcomes, strict=True):
-            waited = started - job.queued
+            waited = started - job.queued_at
             self._metrics.queue_seconds.observe(waited)
-            if job.done.done():
+            if job.result.done():
                 continue
             if isinstance(outcome, Exception):
-                job.done.set_exception(outcome)
+                job.result.set_exception(outcome)
             else:
-                job.done.set_result(Painted(outcome, waited, seconds))
+                job.result.set_result(Painted(outcome, waited, seconds))
 
 
 class _Rate:
-    """Seconds a pixel, of the last batches; by pixels, as small pictures take more for each."""
+    """Seconds per pixel, a decaying average.
+
+    Batches are weighted by their pixels, as small pictures take longer per pixel.
+    """
 
     def __init__(self) -> None:
         self._seconds = self._pixels = 0.0
@@ -244,4 +234,4 @@ class _Rate:
 
 
 def _retry_after(seconds: float) -> int:
-    return min(max(math.ceil(seconds), 1), LONGEST_RETRY)
+    return min(max(math.ceil(seconds), 1), MAX_RETRY_AFTER)

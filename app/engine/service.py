@@ -1,92 +1,73 @@
-"""What one server process holds: its gallery, its scheduler, and whether it is ready."""
+"""The life of a server process: loading the networks, following their changes, stopping."""
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from ..errors import (
-    BadOutput,
-    DeviceUnavailable,
-    ModelFolderError,
-    NotReady,
-    OutOfMemory,
-    PasticheError,
-)
-from ..http.answers import Answers
-from ..http.body import Bodies
+from ..errors import DeviceUnavailable, ModelFolderError, NotReady, PasticheError
 from ..metrics import Metrics
-from ..options import Options, answer_format
-from ..pixels.canvas import Finish, canvas_size, check_canvas, finished
-from ..pixels.container import Still
-from ..pixels.images import Pixels, check_format, encode, read_header, read_pixels, resize
+from ..options import Options
 from ..settings import Settings
-from .device import Device, pick_device
-from .gallery import Brush, Gallery
+from .device import Device, OnnxSession, OpenSession, pick_device
+from .gallery import Gallery
+from .memory import DeviceMemory
+from .pipeline import Pastiche, Pipeline
 from .probe import Probe
-from .scheduler import Painted, Scheduler
+from .scheduler import Scheduler
 from .watch import Fingerprint, changes, fingerprints
 
 log = logging.getLogger(__name__)
 
 Status = Literal["loading", "ready", "draining", "unavailable"]
-T = TypeVar("T")
-
-# Bytes: to walk so small a file costs less than a thread's way there and back, which all that is
-# refused would have to go.
-SMALL_FILE = 2**16
-
-MEMORY_FAILURES = 3  # pictures in a row for which there was no memory: the server is not ready
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An encoded pastiche, with what its headers tell."""
-
-    content: bytes
-    format: str
-    style: str
-    seconds: dict[str, float]  # decode, queue, inference, encode
 
 
 class Service:
-    """Create inside a running event loop; `load` makes it ready, `stop` drains it."""
+    """The gallery, the scheduler and the status of a server process.
+
+    Create it inside a running event loop. `load` makes it ready, `stop` ends it.
+    """
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, answers: Answers | None = None
+        self, settings: Settings, metrics: Metrics, open_session: OpenSession = OnnxSession
     ) -> None:
-        """answers: those that the server sends; else none is counted."""
+        """Start the scheduler; registers the collector of GPU memory with `metrics`."""
         self.settings, self.metrics = settings, metrics
-        self.answers = answers or Answers(settings.answers_bytes, metrics)
-        self.bodies = Bodies(settings.max_body_bytes, settings.bodies_bytes, settings.body_seconds)
-        self.status: Status = "loading"
-        self.reason: str | None = None  # why it is unavailable, as a caller may know it
         self.scheduler = Scheduler(
             settings.queue_pixels, settings.batch_pixels, metrics, settings.deadline_seconds
         )
-        # Few: on a CPU they take from the inference, and each holds a decoded picture.
-        self._coders = ThreadPoolExecutor(max(2, (os.cpu_count() or 1) // 2), "coder")
-        self._memory_failures = 0  # in a row
+        self._open_session = open_session
+        self._status: Status = "loading"
+        self._reason: str | None = None
         self._probe = Probe()
+        self._pipeline = Pipeline(settings, metrics, self.scheduler, self._probe)
         self._gallery: Gallery | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        metrics.register(DeviceMemory())
+
+    @property
+    def status(self) -> Status:
+        """What the server is doing. "draining" lasts until the process ends."""
+        return self._status
+
+    @property
+    def reason(self) -> str | None:
+        """Why the server is unavailable, in words that clients may read; None if it is not."""
+        return self._reason
 
     @property
     def gallery(self) -> Gallery:
-        """The gallery of this moment. Raises NotReady before there is one."""
+        """The current gallery. Raises NotReady if none has been loaded."""
         if self._gallery is None:
             raise NotReady(f"the server is {self.status}", retry_after=2)
         return self._gallery
 
     async def load(self) -> None:
-        """Load the networks, and follow the changes of their folders from then on.
+        """Load the networks, and start to follow changes of their folders.
 
-        On failure says why in the log and in `reason`, and stays unready.
+        If that fails, logs why and makes the service unavailable.
         """
         settings = self.settings
         try:
@@ -95,132 +76,92 @@ class Service:
                 pick_device, settings.device, settings.threads, settings.gpu_memory
             )
         except Exception as error:
-            self._fail(error)
+            self._handle_load_error(error)
             return
-        self.scheduler.bound_batches(settings.batch_pixels or device.batch_pixels)
-        await self._open(device)
+        self.scheduler.limit_batches(settings.batch_pixels or device.batch_pixels)
+        await self._load_gallery(device)
         if settings.reload_seconds:
-            following = self._follow(device, seen)
-            self._following = asyncio.create_task(following, name="reloading")
+            self._watcher = asyncio.create_task(self._watch(device, seen), name="reloading")
 
-    async def _follow(self, device: Device, seen: Mapping[Path, Fingerprint]) -> None:
+    async def stylize(self, content: bytes, options: Options, accept: str) -> Pastiche:
+        """Paint an image file; see Pipeline.stylize. Also raises UnknownStyle, NotReady."""
+        brush = self.gallery.brush(options.style, options.strength)
+        return await self._pipeline.stylize(brush, content, options, accept)
+
+    async def check(self) -> None:
+        """Update `status` and `reason` by painting the smallest image; see Probe."""
+        if self._gallery is None or self.status == "draining":
+            return
+        previous = self.reason
+        reason = await self._probe.fault(self._gallery.networks)
+        if reason != previous:
+            log.log(logging.ERROR if reason else logging.INFO, "%s", reason or "ready again")
+            self._set_status("unavailable" if reason else "ready", reason)
+
+    def start_draining(self) -> None:
+        """Set the status to "draining". Requests are still served, until `stop` is called."""
+        self._set_status("draining")
+
+    async def stop(self) -> None:
+        """Refuse new requests, finish those that are admitted, and release the threads."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+        self.start_draining()
+        self._probe.close()
+        await self.scheduler.drain(self.settings.drain_seconds)
+        self._pipeline.close()
+
+    async def _watch(self, device: Device, seen: Mapping[Path, Fingerprint]) -> None:
         settings = self.settings
         async for _ in changes(settings.models, settings.reload_seconds, seen):
-            whole = await self._open(device)
-            self.metrics.reloads.labels("ok" if whole else "failed").inc()
+            complete = await self._load_gallery(device)
+            self.metrics.reloads.labels("ok" if complete else "failed").inc()
 
-    async def _open(self, device: Device) -> bool:
-        # Whoever paints keeps the network that it began with: only this one reference changes.
-        began = time.perf_counter()
-        arguments = self.settings.models, device, self.settings.tile_pixels, self._gallery
+    async def _load_gallery(self, device: Device) -> bool:
+        """Replace the gallery; returns whether every folder could be loaded.
+
+        Requests that are being painted keep the network they started with.
+        """
+        started = time.perf_counter()
+        settings = self.settings
         try:
-            gallery = await asyncio.to_thread(Gallery, *arguments)
+            gallery = await asyncio.to_thread(
+                Gallery,
+                settings.models,
+                device,
+                settings.tile_pixels,
+                self._gallery,
+                self._open_session,
+            )
         except Exception as error:
-            self._fail(error)
+            self._handle_load_error(error)
             return False
         self._gallery = gallery
-        self._become(None)
+        self._set_status("ready")
         log.info(
             "ready after %.1f s on %s: %d styles of %s",
-            time.perf_counter() - began,
+            time.perf_counter() - started,
             device,
             len(gallery),
             ", ".join(network.name for network in gallery.networks),
         )
         return not gallery.new_problems
 
-    def _fail(self, error: Exception) -> None:
+    def _handle_load_error(self, error: Exception) -> None:
         expected = isinstance(error, PasticheError)
-        state = "not ready" if self._gallery is None else "serving as before"
+        state = "not ready" if self._gallery is None else "still serving the previous models"
         log.error("%s: %s", state, error, exc_info=not expected)
         if self._gallery is not None:
             return
         if isinstance(error, DeviceUnavailable):
-            self._become(str(error))
-        elif isinstance(error, ModelFolderError):  # its words are file names
-            self._become("there is no model folder that can be served")
+            reason = str(error)
+        elif isinstance(error, ModelFolderError):  # its message contains paths
+            reason = "no model folder can be served; see the server's log"
         else:
-            self._become("something went wrong on our side; the log has it")
+            reason = "an unexpected error occurred; see the server's log"
+        self._set_status("unavailable", reason)
 
-    def _become(self, reason: str | None) -> None:
-        if self.status != "draining":
-            self.status, self.reason = "unavailable" if reason else "ready", reason
-
-    async def check(self) -> None:
-        """Bring `status` and `reason` up to date by a real inference, see Probe."""
-        if self._gallery is None or self.status == "draining":
-            return
-        before = self.reason
-        reason = await self._probe.fault(self._gallery.networks)
-        if reason != before:
-            log.log(logging.ERROR if reason else logging.INFO, "%s", reason or "ready again")
-            self._become(reason)
-
-    async def stop(self) -> None:
-        """Refuse what comes, finish what was admitted."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
-        self.status, self.reason = "draining", None
-        self._probe.close()
-        await self.scheduler.drain(self.settings.drain_seconds)
-        self._coders.shutdown(wait=False, cancel_futures=True)
-
-    async def stylize(self, content: bytes, options: Options, accept: str) -> Answer:
-        """Decode, paint and encode an image. Raises what `app.errors` draws."""
-        settings = self.settings
-        brush = self.gallery.brush(options.style)
-        still = await self._header(content)
-        size = canvas_size(*still.size, options.size)
-        check_canvas(*size, settings.max_pixels)
-        format = answer_format(options, accept, still.format)
-        check_format(format, *still.size)
-        finish = Finish(options.strength, options.size, options.preserve_colors)
-        within = None if finish.shows_photo else size
-        self.answers.check()
-        with self.scheduler.admit(max(still.pixels, size[0] * size[1])) as deadline:
-            began = time.perf_counter()
-            picture = await self._code(lambda: read_pixels(still, within))
-            pixels = await self._code(lambda: resize(picture.rgb, size))
-            decoded = time.perf_counter()
-            painted = await self._paint(brush, pixels, deadline)
-            waited = time.perf_counter()
-            quality = options.quality or settings.jpeg_quality
-            answer = await self._code(
-                lambda: encode(finished(picture, painted.pixels, finish), format, quality)
-            )
-            encoded = time.perf_counter()
-        self.metrics.decode_seconds.observe(decoded - began)
-        self.metrics.encode_seconds.observe(encoded - waited)
-        self.metrics.styles.labels("_blend" if "," in brush.label else brush.label).inc()
-        seconds = {
-            "decode": decoded - began,
-            "queue": painted.queue_seconds,
-            "inference": painted.inference_seconds,
-            "encode": encoded - waited,
-        }
-        return Answer(answer, format, brush.label, seconds)
-
-    async def _header(self, content: bytes) -> Still:
-        most = self.settings.max_pixels
-        if len(content) <= SMALL_FILE:
-            return read_header(content, most)
-        return await asyncio.to_thread(read_header, content, most)
-
-    async def _code(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._coders, work)
-
-    async def _paint(self, brush: Brush, pixels: Pixels, deadline: float) -> Painted:
-        try:
-            painted = await self.scheduler.paint(brush, pixels, deadline)
-        except BadOutput:
-            self.metrics.bad_outputs.inc()
-            raise
-        except OutOfMemory as error:
-            self.metrics.refusals.labels("out_of_memory").inc()
-            self._memory_failures += 1
-            if self._memory_failures >= MEMORY_FAILURES:
-                self._probe.doubt(f"{brush.network.name}: {error}")
-            raise
-        self._memory_failures = 0
-        return painted
+    def _set_status(self, status: Status, reason: str | None = None) -> None:
+        if self._status != "draining":
+            self._status, self._reason = status, reason

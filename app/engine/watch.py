@@ -1,26 +1,22 @@
-"""When the model folders have changed, seen by looking at them now and then."""
+"""Watching the model folders for changes, by polling."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from ..model_folder import CARD, WEIGHTS
+from ..model_folder import WEIGHTS, model_folders
 
 log = logging.getLogger(__name__)
 
 Fingerprint = frozenset[tuple[str, int, int, int]]
-
-
-def model_folders(models: Path) -> list[Path]:
-    """The folders in `models` that have a card, by name; none whose name begins with a dot."""
-    return sorted(f.parent for f in models.glob(f"*/{CARD}") if not f.parent.name.startswith("."))
+"""Path, inode, size and modification time of every file of a model folder."""
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Names, inodes, sizes and times of a model folder's files; the same until one changes.
+    """Return the fingerprint of a model folder, which changes when any of its files does.
 
-    Files that are never served, or half written, do not count.
+    Files that are not served, such as the weights and partly written files, do not count.
     """
     files = (*path.glob("*"), *path.glob("styles/*.safetensors"), *path.glob("previews/*.jpg"))
     return frozenset(
@@ -31,17 +27,17 @@ def fingerprint(path: Path) -> Fingerprint:
 
 
 def fingerprints(models: Path) -> dict[Path, Fingerprint]:
-    """Of every model folder in `models`."""
+    """Return the fingerprint of every model folder in `models`."""
     return {path: fingerprint(path) for path in model_folders(models)}
 
 
 async def changes(
     models: Path, seconds: float, seen: Mapping[Path, Fingerprint]
 ) -> AsyncIterator[None]:
-    """Yield whenever the folders have changed since `seen`, or since it last yielded.
+    """Poll every `seconds`, and yield when the folders have changed since `seen` or the last yield.
 
-    Looks every so many seconds, and waits until two looks find the same: what changes between them
-    is still being copied.
+    A change is reported once two polls in a row agree, so that files are not read while they are
+    being copied.
     """
     last = seen
     while True:
@@ -49,7 +45,7 @@ async def changes(
         try:
             now = await asyncio.to_thread(fingerprints, models)
         except OSError as error:
-            log.warning("the model folders cannot be looked at: %s", error)
+            log.warning("cannot read the model folders: %s", error)
             continue
         if now == last and now != seen:
             seen = now
@@ -60,6 +56,6 @@ async def changes(
 def _stamp(file: Path) -> tuple[int, int, int]:
     try:
         status = file.stat()
-    except OSError as error:  # whoever reads the file tells it
+    except OSError as error:  # reported when the file is read
         return error.errno or 0, -1, -1
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""What wraps every request: an id, its trace, safe headers, a log line, a count."""
+"""Middleware for every request: request id, trace, security headers, access log, metrics."""
 
 import ipaddress
 import logging
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import HeaderTooLarge
-from ..logs import request_id as id_of_logs
+from ..logs import request_id as log_request_id
 from ..metrics import Metrics
 from .headers import SECURITY
 from .problems import problem_response
@@ -20,93 +20,94 @@ from .tracing import Span, span
 
 log = logging.getLogger("app.access")
 
-CLIENT_LEFT = 499  # nginx' number for a caller that did not wait for the answer
-# Of a header. Each line costs CPU time whenever another is looked up, each byte of a query when it
-# is parsed; the HTTP parser below lets 64 KiB pass.
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
+# Bounds on the request line and header together. Every header lookup scans all lines and every
+# byte of the query is parsed, so both cost CPU time. The HTTP parser alone allows 32 KiB.
 MAX_LINES = 100
 MAX_BYTES = 2**14
-_LONGEST_ADDRESS = 45  # of IPv6 with an IPv4 address inside
+_MAX_ADDRESS_LENGTH = 45  # an IPv6 address with an embedded IPv4 address
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 
 
 @dataclass
 class _Exchange:
-    """What is known of a request and its answer so far."""
+    """A request and its response so far."""
 
     request_id: str
     span: Span | None
-    status: int = 500  # unless something answers
+    status: int = 500  # until a response starts
     started: bool = False
-    left: bool = False
+    disconnected: bool = False  # before a response started
     bytes_in: int = 0
     bytes_out: int = 0
-    began: float = field(default_factory=time.perf_counter)
+    start: float = field(default_factory=time.perf_counter)
 
 
 class Access:
-    """ASGI middleware around everything.
+    """ASGI middleware that wraps the whole application.
 
-    Takes or makes the X-Request-ID and answers with it; refuses a header that is too large; answers
-    HEAD as GET without a body; adds the security headers; logs and counts each request, one whose
-    caller left as status 499.
+    Accepts or creates the X-Request-ID and returns it; rejects a header that is too large; handles
+    HEAD as GET without a body; adds the security headers; logs and counts each request. A request
+    whose client disconnects is logged with status 499.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        sent = headers.get("x-request-id", "")
-        request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        received_id = headers.get("x-request-id", "")
+        request_id = received_id if _REQUEST_ID.fullmatch(received_id) else uuid.uuid4().hex
         exchange = _Exchange(request_id, span(headers))
         scope.setdefault("state", {})["request_id"] = request_id
-        id_of_logs.set(request_id)  # not reset: the server logs a traceback behind us
-        # A copy: the server below must still see a HEAD for what it is.
+        log_request_id.set(request_id)  # not reset: the server logs tracebacks after we return
+        # Copy the scope: the server needs the original method to leave out the body of a HEAD.
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
-        async def receive_counted() -> Message:
+        async def counting_receive() -> Message:
             message = await receive()
             if message["type"] == "http.disconnect":
-                exchange.left = exchange.left or not exchange.started
+                exchange.disconnected = exchange.disconnected or not exchange.started
             exchange.bytes_in += len(message.get("body", b""))
             return message
 
-        async def send_marked(message: Message) -> None:
+        async def counting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status, exchange.started = message["status"], True
-                self._mark(MutableHeaders(scope=message), exchange, scope)
+                self._add_headers(MutableHeaders(scope=message), exchange, scope)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             exchange.bytes_out += len(message.get("body", b""))
             await send(message)
 
         try:
-            app = _refused if _is_too_large(scope) else self._app
-            await app(inner, receive_counted, send_marked)
+            app = _reject if _is_too_large(scope) else self._app
+            await app(inner, counting_receive, counting_send)
         except ClientDisconnect:
-            exchange.left = True  # there is nobody to tell
+            exchange.disconnected = True  # no one is left to receive a response
         finally:
-            self._tell(scope, inner, exchange)
+            self._record(scope, inner, exchange)
 
     @staticmethod
-    def _mark(headers: MutableHeaders, exchange: _Exchange, scope: Scope) -> None:
+    def _add_headers(headers: MutableHeaders, exchange: _Exchange, scope: Scope) -> None:
         headers["X-Request-ID"] = exchange.request_id
         if exchange.span is not None:
             headers["traceresponse"] = exchange.span.traceresponse
         for name, value in SECURITY.items():
             headers.setdefault(name, value)
-        if getattr(scope["app"].state, "draining", False):
-            headers["Connection"] = "close"  # the next request goes to another replica
+        service = getattr(scope["app"].state, "service", None)
+        if service is not None and service.status == "draining":
+            headers["Connection"] = "close"  # so that the next request goes to another replica
 
-    def _tell(self, scope: Scope, inner: Scope, exchange: _Exchange) -> None:
-        seconds = time.perf_counter() - exchange.began
-        status = CLIENT_LEFT if exchange.left else exchange.status
-        # Set by the router; unknown paths share one series.
+    def _record(self, scope: Scope, inner: Scope, exchange: _Exchange) -> None:
+        seconds = time.perf_counter() - exchange.start
+        status = CLIENT_CLOSED_REQUEST if exchange.disconnected else exchange.status
+        # The router sets the route. Unknown paths share one time series.
         route = getattr(inner.get("route"), "path", "_other")
         style = scope["state"].get("style", "")
         self._metrics.requests.labels(route, str(status), style).inc()
@@ -136,18 +137,17 @@ def _is_too_large(scope: Scope) -> bool:
     )
 
 
-async def _refused(scope: Scope, receive: Receive, send: Send) -> None:
+async def _reject(scope: Scope, receive: Receive, send: Send) -> None:
     error = HeaderTooLarge(
-        f"the request line and the header have more than {MAX_BYTES:,} bytes, "
-        f"or more than {MAX_LINES} lines"
+        f"the request line and the header exceed {MAX_BYTES:,} bytes or {MAX_LINES} lines"
     )
     await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
 
 
 def _address(scope: Scope) -> str | None:
-    # A gateway hands on whatever it was given as X-Forwarded-For.
+    # A trusted gateway may forward any text in X-Forwarded-For; log only valid addresses.
     host: str = (scope.get("client") or [""])[0]
     try:
-        return str(ipaddress.ip_address(host)) if len(host) <= _LONGEST_ADDRESS else None
+        return str(ipaddress.ip_address(host)) if len(host) <= _MAX_ADDRESS_LENGTH else None
     except ValueError:
         return None

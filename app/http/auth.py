@@ -1,4 +1,4 @@
-"""API keys: who may call."""
+"""API keys."""
 
 import hashlib
 import hmac
@@ -10,10 +10,10 @@ from ..errors import Unauthorized
 
 
 class Keys:
-    """The keys that are let in; with none of them, everyone is."""
+    """The valid API keys. Without any, every request is allowed."""
 
     def __init__(self, keys: SecretStr) -> None:
-        """keys: separated by commas, as Settings has checked them. Only their digests are kept."""
+        """Keep only the digests of `keys`, which are separated by commas and validated."""
         text = keys.get_secret_value()
         self._digests = [_digest(key) for key in text.split(",")] if text else []
 
@@ -23,15 +23,15 @@ class Keys:
     def check(self, headers: Headers) -> None:
         """Accept `Authorization: Bearer KEY` or `X-API-Key: KEY`. Raises Unauthorized.
 
-        One valid key suffices, even beside another that is not.
+        If both headers are present, one valid key is enough.
         """
         if not self._digests:
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
-        sent = [_digest(key) for key in (bearer, headers.get("x-api-key", ""))]
-        # Digests have one length, and all of them are compared: the time tells nothing of a key.
-        matches = [hmac.compare_digest(s, digest) for s in sent for digest in self._digests]
+        received = [_digest(key) for key in (bearer, headers.get("x-api-key", ""))]
+        # Digests have equal lengths and all are compared, so the timing reveals nothing.
+        matches = [hmac.compare_digest(r, digest) for r in received for digest in self._digests]
         if not any(matches):
             raise Unauthorized("send a valid API key as `Authorization: Bearer KEY` or `X-API-Key`")
 

@@ -1,4 +1,4 @@
-"""The body of POST /stylize: bounded, in memory, as multipart form or as the image itself."""
+"""The request body of POST /stylize: a multipart form, or the image itself."""
 
 import asyncio
 import contextlib
@@ -21,40 +21,42 @@ from .form import parse_form, read_boundary
 
 IMAGE_FIELD = "image"
 
-# Bytes. A smaller form is parsed by the event loop itself: a thread would cost more.
-SMALL_FORM = 2**16
+SMALL_FORM = 2**16  # bytes; up to this size parsing costs less than handing it to a thread
 
 
 @dataclass(frozen=True)
 class Body:
-    """The image's bytes and the form fields beside it."""
+    """The image file and the other form fields."""
 
     image: bytes
     fields: tuple[tuple[str, str], ...] = ()
 
 
 class Bodies:
-    """Reads request bodies; bounds the time of each, and the bytes of all that are held at once.
+    """Reads request bodies into memory, and limits their size and the time each may take.
 
-    What counts is what has come, not what is announced: else a few slow callers would take all.
+    Only received bytes count towards the total. If announced bytes counted too, a few slow clients
+    could use up the limit.
     """
 
-    def __init__(self, largest: int, total: int, seconds: float) -> None:
-        """largest: bytes of one body; total: of all at once; seconds: in which one must come."""
-        self._largest, self._total, self._seconds = largest, total, seconds
-        self._held = 0
-        # One, so that hostile forms cannot compete with the event loop for the GIL all at once.
+    def __init__(self, max_bytes: int, max_total_bytes: int, seconds: float) -> None:
+        """Limit one body to `max_bytes` and `seconds`, and all bodies to `max_total_bytes`."""
+        self._max_bytes, self._max_total_bytes = max_bytes, max_total_bytes
+        self._seconds = seconds
+        self._bytes = 0  # of all bodies in memory
+        # A single thread, so that hostile forms cannot starve the event loop of the GIL.
         self._parser = ThreadPoolExecutor(1, "form")
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[Body]:
-        """Read a body and take the image out; its bytes count until the block ends.
+        """Read and parse a body. Its bytes count towards the total until the block ends.
 
-        A body is taken in any case when there is no other. Raises BodyTooLarge, Overloaded,
-        RequestTimeout, UnsupportedEncoding, UnsupportedImage, MalformedBody, MissingImage.
+        A single body is accepted even if it exceeds the total. Raises BadOption, BodyTooLarge,
+        MalformedBody, MissingImage, Overloaded, RequestTimeout, UnsupportedEncoding,
+        UnsupportedImage.
         """
-        boundary = _check_types(request)
-        content = await self._fill(request)
+        boundary = _check_headers(request)
+        content = await self._receive(request)
         size = len(content)
         try:
             if boundary and size <= SMALL_FORM:
@@ -69,9 +71,9 @@ class Bodies:
             del content
             yield body
         finally:
-            self._held -= size
+            self._bytes -= size
 
-    async def _fill(self, request: Request) -> bytearray:
+    async def _receive(self, request: Request) -> bytearray:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal():
             self._check(0, int(declared[:18]))
@@ -81,34 +83,33 @@ class Bodies:
                 async for chunk in request.stream():
                     self._check(len(content), len(content) + len(chunk))
                     content += chunk
-                    self._held += len(chunk)
+                    self._bytes += len(chunk)
             return content
         except BaseException as error:
-            self._held -= len(content)
+            self._bytes -= len(content)
             if isinstance(error, TimeoutError):
-                message = f"the body did not come within {self._seconds:g} s"
+                message = f"the body did not arrive within {self._seconds:g} s"
                 raise RequestTimeout(message) from error
             raise
 
-    def _check(self, own: int, size: int) -> None:
-        if size > self._largest:
-            raise BodyTooLarge(
-                f"the body is larger than the {self._largest:,} bytes that are allowed"
-            )
-        others = self._held - own
-        if others and others + size > self._total:
+    def _check(self, received: int, size: int) -> None:
+        """Check that a body may grow from the `received` bytes to `size` bytes."""
+        if size > self._max_bytes:
+            raise BodyTooLarge(f"the body exceeds the limit of {self._max_bytes:,} bytes")
+        others = self._bytes - received
+        if others and others + size > self._max_total_bytes:
             raise Overloaded("too many bodies are being read", retry_after=1)
 
 
-def _check_types(request: Request) -> bytes:
-    """The boundary of a form; nothing if the body is an image.
+def _check_headers(request: Request) -> bytes:
+    """Return the boundary of a form, or nothing if the body is an image.
 
     Raises UnsupportedEncoding, UnsupportedImage, MalformedBody.
     """
     encoding = ",".join(request.headers.getlist("content-encoding")).strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedEncoding(
-            f"send the body as it is, without Content-Encoding {encoding[:64]!r}"
+            f"send the body unencoded, without Content-Encoding {encoding[:64]!r}"
         )
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
@@ -128,7 +129,7 @@ def _read_form(content: bytearray, boundary: bytes) -> Body:
     if not images or not images[0].is_file:
         raise MissingImage(f"the form has no file field `{IMAGE_FIELD}`")
     if len(images) > 1:
-        raise BadOption(f"{IMAGE_FIELD}: given more than once")
+        raise BadOption(f"{IMAGE_FIELD}: given more than once; send one image")
     image = images[0].content
     if not image:
         raise MissingImage(f"the file in the field `{IMAGE_FIELD}` is empty")
@@ -137,5 +138,5 @@ def _read_form(content: bytearray, boundary: bytes) -> Body:
         if not part.is_file:
             fields.append((part.name, part.text))
         elif part.name != IMAGE_FIELD:
-            raise BadOption(f"{part.name[:32]}: no such file field; there is `{IMAGE_FIELD}`")
+            raise BadOption(f"{part.name[:32]}: unknown file field; send `{IMAGE_FIELD}`")
     return Body(image, tuple(fields))

@@ -1,18 +1,21 @@
-"""File descriptors: how many connections the limit on open files allows."""
+"""File descriptors: fit the connections to the limit, and report when none is left."""
 
+import asyncio
+import errno
 import logging
+import math
 import resource
+from typing import Any
 
 log = logging.getLogger(__name__)
 
-# For all that is no connection: model files, libraries, the event loop, logs.
-SPARE = 64
+SPARE = 64  # descriptors for everything else: model files, libraries, the event loop, logs
 
 
 def connection_limit(wanted: int, reserve: int) -> int:
-    """At most `wanted` connections, fewer if the limit on open files allows no more.
+    """Return `wanted`, or less if the limit on open files does not allow that many connections.
 
-    Raises the soft limit towards the hard one as far as `wanted` and `reserve` connections need.
+    Raises the soft limit, up to the hard one, to make room for `wanted` and `reserve` connections.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + reserve + SPARE
@@ -35,3 +38,22 @@ def connection_limit(wanted: int, reserve: int) -> int:
         soft,
     )
     return allowed
+
+
+class ExceptionHandler:
+    """An event loop exception handler that reports missing descriptors at most once a second."""
+
+    def __init__(self) -> None:
+        self._reported = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an exception of the event loop."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._reported + 1:
+            self._reported = loop.time()
+            log.error(
+                "no file descriptor is left for new connections: raise the limit on open files "
+                "or lower PASTICHE_CONNECTIONS"
+            )

@@ -1,4 +1,4 @@
-"""The caller of a request: whether he still waits for the answer."""
+"""Cancel a request's work when its client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,24 +9,24 @@ from starlette.requests import ClientDisconnect, Request
 T = TypeVar("T")
 
 
-async def while_waiting(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns or raises; cancels it when the caller leaves.
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`, or cancel it and raise ClientDisconnect.
 
-    The body must have been read. Raises ClientDisconnect.
+    Call this after the body has been read.
     """
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_left(request))
+    disconnecting = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, disconnecting), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
         working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        disconnecting.cancel()
+        await asyncio.gather(working, disconnecting, return_exceptions=True)
 
 
-async def _left(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Multipart forms (RFC 7578), parsed from memory for a bounded amount of CPU time."""
+"""Parse multipart forms (RFC 7578) from memory within a bounded amount of CPU time."""
 
 import re
 from collections.abc import Iterator
@@ -11,22 +11,21 @@ from ..errors import MalformedBody
 
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 4096
-MAX_FILES = 2  # one more than is allowed, so that a second one gets an error of its own
+MAX_FILES = 2  # one more than allowed, so that a second file gets an error of its own
 MAX_HEADERS = 8  # of a part
 MAX_HEADER_BYTES = 1024  # of a header of a part, and of the form's Content-Type
 
-# Bytes that are scanned at once: each scan holds the GIL, and with it the event loop. Larger
-# pieces would not be faster.
+# Bytes per scan. A scan holds the GIL and so blocks the event loop; larger pieces are not faster.
 PIECE = 2**16
 
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046
 _CHARSETS = {b"utf-8", b"utf8", b"us-ascii", b"ascii"}
-_TOO_MANY = f"beside the file a form may have {MAX_FIELDS} fields of {MAX_FIELD_BYTES} bytes"
+_LIMITS = f"a form may have one file and {MAX_FIELDS} fields of {MAX_FIELD_BYTES} bytes"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A field or a file of a form."""
+    """A field or a file in a form."""
 
     name: str
     content: bytes
@@ -34,12 +33,12 @@ class Part:
 
     @property
     def text(self) -> str:
-        """The content of a field. Raises MalformedBody if it is not UTF-8."""
+        """The content of a field, decoded. Raises MalformedBody if it is not UTF-8."""
         return _decoded(self.content, f"the form field {self.name[:32]!r}")
 
 
 def read_boundary(content_type: str) -> bytes:
-    """The boundary that the Content-Type of a form names. Raises MalformedBody."""
+    """Return the boundary in the Content-Type of a form. Raises MalformedBody."""
     if len(content_type) > MAX_HEADER_BYTES:
         raise MalformedBody(
             f"the form cannot be parsed: its Content-Type is longer than {MAX_HEADER_BYTES} bytes"
@@ -52,14 +51,14 @@ def read_boundary(content_type: str) -> bytes:
     boundary = parameters.get(b"boundary", b"")
     if not _BOUNDARY.fullmatch(boundary):
         raise MalformedBody(
-            "the form cannot be parsed: its Content-Type must name a boundary of 1 to 70 "
-            "characters, as RFC 2046 allows them"
+            "the form cannot be parsed: its Content-Type must give a boundary of 1 to 70 "
+            "characters that RFC 2046 allows"
         )
     return boundary
 
 
 def parse_form(content: bytes | bytearray, boundary: bytes) -> list[Part]:
-    """The parts of a form, in their order. Raises MalformedBody."""
+    """Return the parts of a form in order. Raises MalformedBody."""
     _check_delimiters(content, b"\r\n--" + boundary)
     collector = _Collector()
     parser = MultipartParser(
@@ -81,27 +80,30 @@ def parse_form(content: bytes | bytearray, boundary: bytes) -> list[Part]:
         with memoryview(content) as view:
             for start in range(0, len(content), PIECE):
                 parser.write(bytes(view[start : start + PIECE]))
-                if collector.ended:  # nothing after the last delimiter counts
+                if collector.ended:  # ignore everything after the last delimiter
                     break
     except FormParserError as error:
         raise MalformedBody(
-            "the form cannot be parsed: the boundary or the headers of a part are wrong; "
+            "the form cannot be parsed: a boundary or the header of a part is invalid; "
             f"a part may have {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes"
         ) from error
     if not collector.ended:
-        raise MalformedBody("the form ends too early: its last delimiter is missing")
+        raise MalformedBody("the form is incomplete: its last delimiter is missing")
     return collector.parts
 
 
 def _check_delimiters(content: bytes | bytearray, delimiter: bytes) -> None:
-    """Refuse what makes the parser go byte by byte: lines that begin with the boundary."""
+    """Reject forms that make the parser proceed byte by byte: many lines start with the boundary.
+
+    Raises MalformedBody.
+    """
     for count, end in enumerate(_ends(content, delimiter)):
         if count > MAX_FIELDS + MAX_FILES:
             raise MalformedBody(
-                f"the form has too many lines that begin with its boundary; {_TOO_MANY}"
+                f"the form has too many lines that start with its boundary; {_LIMITS}"
             )
         if content[end : end + 1] in (b" ", b"\t"):
-            raise MalformedBody("the form cannot be parsed: a blank follows its boundary")
+            raise MalformedBody("the form cannot be parsed: whitespace follows its boundary")
 
 
 def _ends(content: bytes | bytearray, delimiter: bytes) -> Iterator[int]:
@@ -114,7 +116,7 @@ def _ends(content: bytes | bytearray, delimiter: bytes) -> Iterator[int]:
 
 
 class _Collector:
-    """What the parser calls; collects the parts."""
+    """The parser's callbacks, which collect the parts."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
@@ -151,14 +153,14 @@ class _Collector:
         self._files += self._is_file
         self._fields += not self._is_file
         if self._files > MAX_FILES:
-            raise MalformedBody("the form has too many files; it may have one")
+            raise MalformedBody(f"the form has too many files; {_LIMITS}")
         if self._fields > MAX_FIELDS:
-            raise MalformedBody(f"the form has too many fields; {_TOO_MANY}")
+            raise MalformedBody(f"the form has too many fields; {_LIMITS}")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
         if self._size > MAX_FIELD_BYTES and not self._is_file:
-            raise MalformedBody(f"the form field {self._name[:32]!r} is too long; {_TOO_MANY}")
+            raise MalformedBody(f"the form field {self._name[:32]!r} is too long; {_LIMITS}")
         self._content.append(data[start:end])
 
     def on_part_end(self) -> None:

@@ -1,10 +1,10 @@
-"""Headers that keep a browser from doing with our answers what they are not for."""
+"""Security headers: what a browser may do with a response."""
 
 import base64
 import hashlib
 import re
 
-# Of every answer: what is no page may load nothing and stand in no frame.
+# For every response. One that is not a page may load nothing and may not be framed.
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -13,9 +13,9 @@ SECURITY = {
 
 
 def page_policy(page: str, *hosts: str) -> str:
-    """The Content-Security-Policy of a page: itself, its inline scripts by digest, and `hosts`.
+    """Return the Content-Security-Policy of a page, with its inline scripts allowed by digest.
 
-    hosts: origins that scripts and styles may come from, such as `https://cdn.example`.
+    hosts: other origins of scripts and styles, such as `https://cdn.example`.
     """
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
@@ -24,7 +24,7 @@ def page_policy(page: str, *hosts: str) -> str:
         [
             "default-src 'none'",
             " ".join(["script-src", sources, *(f"'sha256-{digest}'" for digest in digests)]),
-            f"style-src {sources} 'unsafe-inline'",  # what a script sets on elements, too
+            f"style-src {sources} 'unsafe-inline'",  # scripts also set styles on elements
             "img-src 'self' data: blob:",
             "connect-src 'self'",
             "form-action 'self'",

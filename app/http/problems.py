@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents."""
+"""Problem documents (RFC 9457), the body of every error response."""
 
 import logging
 
@@ -14,24 +14,24 @@ from .headers import SECURITY
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-MAX_DETAIL = 2000  # characters; errors are short by themselves, this is the last resort
+MAX_DETAIL = 2000  # characters; a safeguard, since all our messages are shorter
 
 
 class Problem(BaseModel):
-    """The body of every error (RFC 9457)."""
+    """The body of an error response (RFC 9457)."""
 
     type: str = Field(
         description="a URN that ends in the code", examples=["urn:pastiche:bad_option"]
     )
-    title: str = Field(description="what the code means, the same each time")
-    status: int = Field(description="the HTTP status")
-    detail: str = Field(description="what was wrong this time, and what is allowed")
-    code: str = Field(description="a stable name for programs")
-    request_id: str = Field(description="the X-Request-ID of this answer")
+    title: str = Field(description="a summary, the same for each code")
+    status: int = Field(description="the HTTP status code")
+    detail: str = Field(description="what was wrong, and what is allowed")
+    code: str = Field(description="a stable, machine-readable name")
+    request_id: str = Field(description="the X-Request-ID of this response")
 
 
 def problem_response(error: PasticheError, request_id: str) -> Response:
-    """The answer for an error of ours."""
+    """Return the response for an error."""
     detail = str(error)
     if len(detail) > MAX_DETAIL:
         detail = f"{detail[: MAX_DETAIL - 1]}…"
@@ -48,9 +48,9 @@ def problem_response(error: PasticheError, request_id: str) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every exception with a problem document."""
+    """Respond to every exception with a problem document."""
 
-    async def ours(request: Request, error: Exception) -> Response:
+    async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, PasticheError)
         return problem_response(error, request.state.request_id)
 
@@ -59,22 +59,22 @@ def install(app: FastAPI) -> None:
         return problem_response(_translated(request, error), request.state.request_id)
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        # Starlette raises it again behind this answer, so that the server logs the traceback.
-        own = PasticheError("something went wrong on our side; the log has it by the request id")
-        return problem_response(own, request.state.request_id)
+        # Starlette raises the error again after this response, so that the server logs it.
+        internal = PasticheError("an internal error occurred; look for the request id in the log")
+        return problem_response(internal, request.state.request_id)
 
-    app.add_exception_handler(PasticheError, ours)
+    app.add_exception_handler(PasticheError, known)
     app.add_exception_handler(HTTPException, from_router)
     app.add_exception_handler(Exception, unexpected)
 
 
 def _translated(request: Request, error: HTTPException) -> PasticheError:
     if error.status_code == 404:
-        return NotFound("there is nothing at this path; see /docs")
+        return NotFound("no such path; see /docs")
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "")
-        allow = ", ".join([allow, "HEAD"]) if allow == "GET" else allow  # see Access
-        return MethodNotAllowed(f"this path takes {allow or 'another method'}", allow)
+        allow = ", ".join([allow, "HEAD"]) if allow == "GET" else allow  # Access handles HEAD
+        return MethodNotAllowed(f"use {allow or 'another method'} for this path", allow)
     if error.status_code >= 500:
         return PasticheError(str(error.detail))
     return RequestError(str(error.detail))

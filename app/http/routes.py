@@ -1,4 +1,4 @@
-"""The HTTP table."""
+"""The HTTP routes."""
 
 import asyncio
 import hashlib
@@ -19,35 +19,36 @@ from ..metrics import Metrics
 from ..model_folder import Style
 from ..options import Options, parse_options
 from ..pixels.images import FORMATS, MEDIA_TYPES
+from .answers import Answers
 from .auth import Keys
-from .body import IMAGE_FIELD
-from .disconnect import while_waiting
+from .body import IMAGE_FIELD, Bodies
+from .disconnect import cancel_on_disconnect
 from .headers import page_policy
 from .problems import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
 from .problems import Problem
 
-DOCS_HOST = "https://cdn.jsdelivr.net"  # the API page's scripts; nothing else loads from elsewhere
+DOCS_HOST = "https://cdn.jsdelivr.net"  # scripts and styles of the API page
 
 
-# Coroutines, all of them: FastAPI sends a function to a thread, and each way there and back costs
-# more than what it does.
+# All routes and dependencies are coroutines. FastAPI runs plain functions in a thread, which costs
+# more than the functions themselves.
 async def _check_key(request: Request) -> None:
     keys: Keys = request.app.state.keys
     keys.check(request.headers)
 
 
-# Without an error of their own: they are here for the OpenAPI document.
+# Only for the OpenAPI document; `_check_key` raises the error.
 _SCHEMES = [
-    Security(HTTPBearer(auto_error=False, description="where the server asks for an API key")),
+    Security(HTTPBearer(auto_error=False, description="if the server requires an API key")),
     Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
 ]
 
-open_router = APIRouter()  # for everyone
-router = APIRouter(dependencies=[Depends(_check_key), *_SCHEMES])  # for who has a key, if needed
+open_router = APIRouter()  # needs no API key
+router = APIRouter(dependencies=[Depends(_check_key), *_SCHEMES])
 
 
 class StyleItem(BaseModel):
-    """A style as the listing tells it."""
+    """A style."""
 
     id: str = Field(examples=["starry_night"])
     title: str
@@ -55,7 +56,7 @@ class StyleItem(BaseModel):
     year: int | None
     license: str
     network: str
-    preview: str | None = Field(description="path of its preview picture")
+    preview: str | None = Field(description="path of the preview image")
 
 
 class StyleList(BaseModel):
@@ -65,7 +66,7 @@ class StyleList(BaseModel):
 
 
 class Readiness(BaseModel):
-    """What the server runs on; device, provider and precision as the sessions really have them."""
+    """Whether the server is ready, and the device, provider and precision it actually uses."""
 
     status: Status
     device: str | None = None
@@ -73,7 +74,7 @@ class Readiness(BaseModel):
     precision: str | None = None
     networks: list[str] = []
     styles: int = 0
-    reason: str | None = Field(default=None, description="why it is unavailable")
+    reason: str | None = Field(default=None, description="why the server is unavailable")
 
 
 async def _service(request: Request) -> Service:
@@ -86,8 +87,20 @@ async def _metrics(request: Request) -> Metrics:
     return metrics
 
 
+async def _bodies(request: Request) -> Bodies:
+    bodies: Bodies = request.app.state.bodies
+    return bodies
+
+
+async def _answers(request: Request) -> Answers:
+    answers: Answers = request.app.state.answers
+    return answers
+
+
 ServiceOf = Annotated[Service, Depends(_service)]
 MetricsOf = Annotated[Metrics, Depends(_metrics)]
+BodiesOf = Annotated[Bodies, Depends(_bodies)]
+AnswersOf = Annotated[Answers, Depends(_answers)]
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -132,7 +145,7 @@ def _stylize_openapi() -> dict[str, Any]:
     response_class=Response,
     responses={
         200: {
-            "description": "the pastiche, of the input's size",
+            "description": "the pastiche, in the size of the input",
             "content": {
                 m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()
             },
@@ -141,13 +154,17 @@ def _stylize_openapi() -> dict[str, Any]:
     },
     openapi_extra=_stylize_openapi(),
 )
-async def stylize(request: Request, service: ServiceOf) -> Response:
-    """Paint an image in a style. Each option is a form field or a query parameter."""
-    async with service.bodies.read(request) as body:
+async def stylize(
+    request: Request, service: ServiceOf, bodies: BodiesOf, answers: AnswersOf
+) -> Response:
+    """Paint an image in a style. Send each option as a form field or a query parameter."""
+    async with bodies.read(request) as body:
         options = parse_options([*request.query_params.multi_items(), *body.fields])
         request.state.style = _series(service.gallery, options.style)
+        answers.check()
         accept = _combined(request, "accept")
-        answer = await while_waiting(request, service.stylize(body.image, options, accept))
+        work = service.stylize(body.image, options, accept)
+        answer = await cancel_on_disconnect(request, work)
     timing = ", ".join(f"{name};dur={1e3 * s:.1f}" for name, s in answer.seconds.items())
     headers = {
         "X-Style": answer.style,
@@ -169,7 +186,7 @@ async def styles(request: Request, service: ServiceOf) -> Response:
 
 @router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(401, 404, 431, 503))
 async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
-    """Tell of one style."""
+    """Describe one style."""
     content = _item(*service.gallery.find(style_id)).model_dump_json().encode()
     return _cacheable(request, content, "application/json")
 
@@ -180,11 +197,11 @@ async def style(style_id: str, request: Request, service: ServiceOf) -> Response
     responses={200: {"content": {"image/jpeg": {}}}, **_problems(401, 404, 431, 503)},
 )
 async def preview(style_id: str, request: Request, service: ServiceOf) -> Response:
-    """The sample photograph in this style."""
+    """Get a sample photograph painted in this style."""
     _, found = service.gallery.find(style_id)
     try:
         content = await asyncio.to_thread(found.preview.read_bytes) if found.preview else b""
-    # It was removed, or a folder above it was replaced, since the model folder was read.
+    # The file, or a folder above it, was removed after the model folder was read.
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         content = b""
     if not content:
@@ -194,13 +211,13 @@ async def preview(style_id: str, request: Request, service: ServiceOf) -> Respon
 
 @open_router.get("/healthz")
 async def healthz() -> dict[Literal["status"], Literal["alive"]]:
-    """Alive: the process answers."""
+    """Report that the process is alive."""
     return {"status": "alive"}
 
 
 @open_router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 async def readyz(service: ServiceOf) -> Response:
-    """Ready: networks are loaded, have painted, and requests are admitted."""
+    """Report whether the networks are loaded and working, and requests are accepted."""
     await service.check()
     readiness = Readiness(status=service.status, reason=service.reason)
     if service.status == "ready":
@@ -221,19 +238,19 @@ async def readyz(service: ServiceOf) -> Response:
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
 )
 async def metrics(metrics: MetricsOf) -> Response:
-    """Prometheus text."""
+    """Get the metrics in the Prometheus text format."""
     return Response(metrics.text(), media_type=METRICS_MEDIA_TYPE)
 
 
 @open_router.get("/", include_in_schema=False)
 async def root() -> Response:
-    """Leads to the API page."""
+    """Redirect to the API page."""
     return RedirectResponse("/docs")
 
 
 @open_router.get("/docs", include_in_schema=False)
 async def docs() -> Response:
-    """The API as a page to try it on."""
+    """Show the API page, on which you can try the routes."""
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="Pastiche",
@@ -247,7 +264,7 @@ async def docs() -> Response:
 
 
 def _series(gallery: Gallery, text: str) -> str:
-    """What metrics and log call a style: its id if there is one, `_blend`, or `_other`."""
+    """Return the label of a style in metrics and logs: its id, `_blend` or `_other`."""
     style_id, _, _ = text.partition(":")
     if "," in text:
         return "_blend"
@@ -268,7 +285,7 @@ def _item(network: Network, style: Style) -> StyleItem:
 
 
 def _combined(request: Request, name: str) -> str:
-    """The value of a header that is a list, and may be repeated (RFC 9110)."""
+    """Return the value of a list header, whose lines may be repeated (RFC 9110)."""
     return ",".join(request.headers.getlist(name))
 
 
@@ -279,8 +296,8 @@ def _etag(content: bytes) -> str:
 def _cacheable(request: Request, content: bytes, media_type: str) -> Response:
     etag = _etag(content)
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    sent = _combined(request, "if-none-match").split(",")
-    known = (tag.strip().removeprefix("W/") for tag in sent)
+    received = _combined(request, "if-none-match").split(",")
+    known = (tag.strip().removeprefix("W/") for tag in received)
     if not {etag, "*"}.isdisjoint(known):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)

@@ -1,22 +1,21 @@
-"""The application, create_app(settings), all state in its lifespan; and the server under it."""
+"""The application, its state, and the server that runs it."""
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
-import math
 import os
 import select
 import socket
+from _thread import start_new_thread
 from collections.abc import AsyncIterator, Iterator
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from .. import __version__, logs
+from ..engine.device import OnnxSession, OpenSession
 from ..engine.service import Service
 from ..metrics import Metrics
 from ..settings import Settings
@@ -24,32 +23,31 @@ from . import problems, routes
 from .access import Access
 from .answers import Answers
 from .auth import Keys
+from .body import Bodies
 from .connection import RESERVE, Connections
-from .descriptors import connection_limit
+from .descriptors import ExceptionHandler, connection_limit
 from .tracing import telemetry
 
 log = logging.getLogger(__name__)
 
-# Longer than the gateways before us keep theirs, so that it is never we who close a connection
-# on which a request is on its way.
+# Longer than gateways keep idle connections, so that the server never closes a connection on which
+# a gateway is just sending a request.
 KEEP_ALIVE = 75  # seconds
-# What a new connection has to send its request before Uvicorn closes those that have sent none.
-ON_THE_WAY = 0.2  # seconds
-ROUNDS = 1000  # of the event loop in which the port may be waited to be still
+# How long a new connection has to send its request before Uvicorn closes the idle connections.
+GRACE = 0.2  # seconds
+MAX_TURNS = 1000  # of the event loop, while waiting for the port to have no pending connections
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """An application that loads its networks when it starts; alive at once, ready when loaded.
+def create_app(settings: Settings, open_session: OpenSession = OnnxSession) -> FastAPI:
+    """Create an application. It answers immediately and becomes ready when its models are loaded.
 
-    Raises SettingsError if OpenTelemetry is wanted and not installed.
+    Raises SettingsError if OpenTelemetry is enabled but not installed.
     """
     metrics = Metrics()
-    answers = Answers(settings.answers_bytes, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(settings, metrics, answers)
-        app.state.service, app.state.metrics = service, metrics
+        service = app.state.service = Service(settings, metrics, open_session)
         loading = asyncio.create_task(service.load(), name="loading")
         try:
             yield
@@ -62,13 +60,15 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="Repaints photographs in the style of paintings.",
         lifespan=lifespan,
-        # A redirect would lead to whatever the Host header names.
+        # A redirect would use the Host header, which the client chooses.
         redirect_slashes=False,
-        docs_url=None,  # ours is in `routes`
+        docs_url=None,  # see `routes.docs`
         redoc_url=None,
         telemetry=telemetry(settings.opentelemetry),
     )
-    app.state.answers = answers
+    app.state.metrics = metrics
+    app.state.bodies = Bodies(settings.max_body_bytes, settings.bodies_bytes, settings.body_seconds)
+    app.state.answers = Answers(settings.answers_bytes, metrics)
     app.state.keys = Keys(settings.api_keys)
     app.include_router(routes.router)
     app.include_router(routes.open_router)
@@ -77,52 +77,36 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-class Exhaustion:
-    """An event loop's exception handler; tells of missing file descriptors once a second."""
-
-    def __init__(self) -> None:
-        self._last = -math.inf
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an error of the event loop."""
-        error = context.get("exception")
-        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
-            loop.default_exception_handler(context)
-        elif loop.time() >= self._last + 1:
-            self._last = loop.time()
-            log.error(
-                "no file descriptor is left for new connections: raise the limit on open files "
-                "or lower PASTICHE_CONNECTIONS"
-            )
-
-
 class Server(uvicorn.Server):
-    """Uvicorn's, but one that says it is draining for a while before it closes its port."""
+    """A Uvicorn server that reports itself as draining for a while before it closes its port."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, delay: float) -> None:
-        """delay: seconds from the signal to the port's closing, for balancers to look away."""
+        """delay: seconds from the signal to closing the port, for load balancers to react."""
         super().__init__(config)
         self._app, self._delay = app, delay
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """At the first signal begin to leave, at the second stop at once."""
-        state = self._app.state
+        """Start draining on the first signal; exit immediately on the second.
+
+        Takes no lock: the signal may have interrupted code that holds it, such as a log call.
+        """
         if not self.started:
             super().handle_exit(sig, frame)
             return
-        if getattr(state, "draining", False):
-            log.warning("stopping at once, on a second signal")
-            logs.flush()
-            os._exit(128 + sig)
-        state.draining = True
-        state.service.status = "draining"  # what comes is answered all the same
+        service: Service = self._app.state.service
+        if service.status == "draining":
+            start_new_thread(_exit_immediately, (sig,))  # the event loop may be blocked
+            return
+        service.start_draining()  # requests are still served
+        self._loop.call_soon_threadsafe(self._drain, sig, frame)
+
+    def _drain(self, sig: int, frame: FrameType | None) -> None:
         log.info("draining: the port closes in %g s", self._delay)
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._delay, super().handle_exit, sig, frame)
+        self._loop.call_later(self._delay, super().handle_exit, sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals while serving; one that stopped the server ends the process then."""
+        """Handle signals while serving. Flush the logs before a signal ends the process."""
         with super().capture_signals():
             try:
                 yield
@@ -131,35 +115,42 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port."""
-        asyncio.get_running_loop().set_exception_handler(Exhaustion())
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(ExceptionHandler())
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the port, wait for the requests that are on their way, and for their answers."""
-        await self._take_all()
+        """Close the port and finish the requests in progress."""
+        await self._accept_pending()
         for server in self.servers:
             server.close()
-        await asyncio.sleep(ON_THE_WAY)
+        await asyncio.sleep(GRACE)
         await super().shutdown(sockets)
 
-    async def _take_all(self) -> None:
-        """Wait until no connection waits to be taken: closing the port would break it."""
+    async def _accept_pending(self) -> None:
+        """Accept all connections that the kernel has queued; closing the port would reset them."""
         ports = select.poll()
         for server in self.servers:
             for listening in server.sockets:
                 ports.register(listening.fileno(), select.POLLIN)
-        # Twice, as asyncio needs a round of the loop for a connection after it has taken it.
-        still = 0
-        for _ in range(ROUNDS):
-            still = 0 if ports.poll(0) else still + 1
-            if still == 2:
+        # Two quiet turns: asyncio sets up an accepted connection in the turn after it.
+        quiet = 0
+        for _ in range(MAX_TURNS):
+            quiet = 0 if ports.poll(0) else quiet + 1
+            if quiet == 2:
                 return
             await asyncio.sleep(0)
 
 
-def make_server(settings: Settings) -> Server:
-    """The application behind Uvicorn, not started yet."""
-    app = create_app(settings)
+def _exit_immediately(sig: int) -> None:
+    log.warning("exiting immediately on a second signal")
+    logs.flush()
+    os._exit(128 + sig)
+
+
+def make_server(settings: Settings, open_session: OpenSession = OnnxSession) -> Server:
+    """Create the application and its server, without starting it."""
+    app = create_app(settings, open_session)
     limit = connection_limit(settings.connections, RESERVE)
     config = uvicorn.Config(
         app,
@@ -179,10 +170,11 @@ def make_server(settings: Settings) -> Server:
 
 
 def serve(settings: Settings) -> None:
-    """Run the server until it is told to stop."""
+    """Run the server until a signal stops it."""
     logs.configure(settings.log_level, settings.log_format)
     server = make_server(settings)
-    # To search all that was imported for garbage would stop every request for a tenth of a second.
+    # Exclude everything imported so far from garbage collection: a full collection would stop all
+    # requests for about 0.1 s.
     gc.collect()
     gc.freeze()
     server.run()

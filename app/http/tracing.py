@@ -1,4 +1,4 @@
-"""W3C Trace Context (https://www.w3.org/TR/trace-context/), and OpenTelemetry where wanted."""
+"""W3C Trace Context (https://www.w3.org/TR/trace-context/) and OpenTelemetry."""
 
 import re
 import secrets
@@ -15,14 +15,14 @@ from ..errors import SettingsError
 
 _TRACEPARENT = re.compile(
     r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
-    r"-[0-9a-f]{2}(?P<more>-.*)?"  # later versions than 00 may have more
+    r"-[0-9a-f]{2}(?P<more>-.*)?"  # versions above 00 may have more fields
 )
 UNTRACED = ("/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True)
 class Span:
-    """Our part of a trace: ids in lower-case hexadecimal, of 32 and of 16 digits."""
+    """The server's span in a trace, with ids of 32 and 16 lower-case hexadecimal digits."""
 
     trace_id: str
     span_id: str
@@ -30,41 +30,43 @@ class Span:
 
     @property
     def traceresponse(self) -> str:
-        """The header that tells the caller where in its trace the answer was made."""
+        """The value of the `traceresponse` header, which gives the client this span's ids."""
         return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
 
 
 def span(headers: Headers) -> Span | None:
-    """The span that OpenTelemetry has begun; else one below a valid `traceparent`; else None.
+    """Return OpenTelemetry's current span, or a child of a valid `traceparent`, or None.
 
-    There is one header or none; two, or one that is not as the standard has it, count as none.
+    Repeated or invalid `traceparent` headers are ignored, as the standard says.
     """
     current = trace.get_current_span().get_span_context()
     if current.is_valid:
         sampled = current.trace_flags.sampled
         return Span(f"{current.trace_id:032x}", f"{current.span_id:016x}", sampled)
-    sent = headers.getlist("traceparent")
-    found = _TRACEPARENT.fullmatch(sent[0]) if len(sent) == 1 else None
+    received = headers.getlist("traceparent")
+    found = _TRACEPARENT.fullmatch(received[0]) if len(received) == 1 else None
     if found is None or (found["version"] == "00" and found["more"]):
         return None
-    return Span(found["trace"], secrets.token_hex(8), sampled=False)  # nothing records it
+    return Span(found["trace"], secrets.token_hex(8), sampled=False)  # not recorded
 
 
-def telemetry(wanted: bool) -> TelemetryConfig:
-    """FastAPI's own OpenTelemetry, all off or configured by the standard OTEL_ variables.
+def telemetry(enabled: bool) -> TelemetryConfig:
+    """Return FastAPI's OpenTelemetry configuration: all off, or read from the OTEL_ variables.
 
-    Raises SettingsError if the packages are missing.
+    Raises SettingsError if the packages are not installed.
     """
-    if not wanted:
+    if not enabled:
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
     try:
         found = find_spec("opentelemetry.exporter.otlp.proto.http")
     except ModuleNotFoundError:
         found = None
     if found is None:
-        raise SettingsError("PASTICHE_OPENTELEMETRY: install the otel extra: pastiche[otel]")
+        raise SettingsError(
+            "PASTICHE_OPENTELEMETRY: the otel extra is missing: pip install 'pastiche-server[otel]'"
+        )
 
-    def probe(scope: MutableMapping[str, Any]) -> bool:
+    def is_untraced(scope: MutableMapping[str, Any]) -> bool:
         return scope.get("path") in UNTRACED
 
-    return {"auto_configure": True, "exclude": probe}
+    return {"auto_configure": True, "exclude": is_untraced}

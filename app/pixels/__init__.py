@@ -1,1 +1,1 @@
-"""Images: file formats, colours, canvases. The only package that imports Pillow."""
+"""Images: file formats, colours, sizes."""

@@ -1,45 +1,42 @@
-"""From a picture to the network's canvas, and from the painted canvas to the finished picture."""
+"""From a picture to the network's canvas, and from the painted canvas to the result."""
 
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image
-
 from ..errors import BadOption
-from .images import MIN_SIDE, Picture, Pixels, resize
+from .images import MIN_SIDE, Picture, Pixels, blend, resize, with_colors_of
 
-# Strokes have a size in pixels: painted at its own size, a picture from a modern camera looks like
-# a photograph with a texture on it, not like a painting.
-LARGEST_UNASKED = 1600
+# Strokes have a fixed size in pixels. At the full size of a modern camera's photograph they are so
+# small that the result looks like a photograph with a texture.
+DEFAULT_MAX_SIDE = 1600  # pixels; at most
 
 
 @dataclass(frozen=True)
 class Finish:
-    """How a picture is painted, apart from the style."""
+    """How to paint a picture, apart from the style."""
 
-    strength: float = 1.0  # 0 leaves the photograph, 1 is all paint
-    size: int | None = None  # longest side of the canvas in pixels; None: see canvas_size
+    strength: float = 1.0  # below 1 mixes the photograph in; above 1 is up to the style vector
+    size: int | None = None  # longest side of the canvas in pixels; for None see canvas_size
     preserve_colors: bool = False
 
     @property
     def shows_photo(self) -> bool:
-        """Whether anything of the photograph itself is in the answer, apart from its alpha."""
+        """Whether the result depends on the photograph's full-size colours."""
         return self.strength < 1 or self.preserve_colors
 
 
 def canvas_size(width: int, height: int, size: int | None) -> tuple[int, int]:
-    """(width, height) at which a width x height picture is painted; no side below MIN_SIDE.
+    """(width, height) at which to paint a width x height picture; no side is below MIN_SIDE.
 
-    size: the longest side; None is the picture's own size, at most LARGEST_UNASKED.
+    size: the longest side; None is the picture's own size, at most DEFAULT_MAX_SIDE.
     """
     if size is None:
-        size = min(max(width, height), LARGEST_UNASKED)
+        size = min(max(width, height), DEFAULT_MAX_SIDE)
     scale = size / max(width, height)
     return max(MIN_SIDE, round(width * scale)), max(MIN_SIDE, round(height * scale))
 
 
 def check_canvas(width: int, height: int, max_pixels: int) -> None:
-    """Raise BadOption if a canvas of this size has more pixels than are allowed."""
+    """Raise BadOption if a canvas of this size has more than max_pixels."""
     if width * height > max_pixels:
         raise BadOption(
             f"size: the image would be painted at {width}x{height}; "
@@ -48,23 +45,15 @@ def check_canvas(width: int, height: int, max_pixels: int) -> None:
 
 
 def canvas(picture: Picture, finish: Finish) -> Pixels:
-    """The pixels that the network gets, uint8 [h, w, 3]."""
+    """The network's input, uint8 [h, w, 3]."""
     return resize(picture.rgb, canvas_size(*picture.size, finish.size))
 
 
 def finished(picture: Picture, painted: Pixels, finish: Finish) -> Picture:
-    """The answer: painted uint8 [h, w, 3] at the picture's size, with its alpha."""
+    """The result: painted uint8 [h, w, 3], resized to the picture's size, with its alpha."""
     rgb = resize(painted, picture.size)
     if finish.preserve_colors:
-        rgb = _with_colors_of(picture.rgb, rgb)
+        rgb = with_colors_of(picture.rgb, rgb)
     if finish.strength < 1:
-        mixed = Image.blend(Image.fromarray(picture.rgb), Image.fromarray(rgb), finish.strength)
-        rgb = np.asarray(mixed)
+        rgb = blend(picture.rgb, rgb, finish.strength)
     return Picture(rgb, picture.alpha, picture.format)
-
-
-def _with_colors_of(photo: Pixels, painted: Pixels) -> Pixels:
-    # Luminance of the paint, chrominance of the photograph (Gatys et al., arXiv:1606.05897).
-    luminance = Image.fromarray(painted).convert("YCbCr").getchannel(0)
-    _, blue, red = Image.fromarray(photo).convert("YCbCr").split()
-    return np.asarray(Image.merge("YCbCr", (luminance, blue, red)).convert("RGB"))

@@ -1,17 +1,13 @@
-"""The container files, as far as they can be checked without a container engine."""
+"""The Dockerfile, the Compose file and the gateway, checked without a container engine."""
 
 import http.client
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -22,14 +18,13 @@ import yaml
 from app.http.problems import MEDIA_TYPE, Problem
 from app.http.server import KEEP_ALIVE
 from app.settings import Settings
-from tests.system.test_documentation import CODES
+from tests.tools.error_codes import CODES
+from tests.tools.gateway import command, gateway, needs_nginx, write_configuration
+from tests.tools.repository import ROOT
+from tests.tools.servers import ServerProcess, free_port
 from tests.tools.stub import answering
 
-ROOT = Path(__file__).resolve().parents[2]
-NGINX = shutil.which("nginx") or (shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"))
 DEVICES = ("cpu", "gpu")
-
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed here")
 
 
 def read(name: str) -> str:
@@ -37,27 +32,27 @@ def read(name: str) -> str:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's, as (name, arguments), continued lines joined."""
+    """The Dockerfile's instructions as (name, arguments), with continued lines joined."""
     lines = (line for line in read("Dockerfile").splitlines() if not line.startswith("#"))
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     pairs = (line.partition(" ") for line in joined.splitlines() if line.strip())
     return [(name, arguments.strip()) for name, _, arguments in pairs]
 
 
-def given(name: str) -> list[str]:
+def arguments_of(name: str) -> list[str]:
     return [arguments for n, arguments in instructions() if n == name]
 
 
-def test_the_image_is_built_in_stages_for_a_cpu_or_a_gpu() -> None:
-    stages = [line.split(" AS ")[1] for line in given("FROM") if " AS " in line]
-    last = given("FROM")[-1]
+def test_the_image_has_a_stage_for_each_device() -> None:
+    stages = [line.split(" AS ")[1] for line in arguments_of("FROM") if " AS " in line]
+    last = arguments_of("FROM")[-1]
     for device in DEVICES:
         assert last.replace("${DEVICE}", device) in stages
-    assert "DEVICE=cpu" in given("ARG")
+    assert "DEVICE=cpu" in arguments_of("ARG")
 
 
-def test_the_image_has_no_torch_and_no_training() -> None:
-    copied = " ".join(given("COPY"))
+def test_the_image_contains_neither_pytorch_nor_training() -> None:
+    copied = " ".join(arguments_of("COPY"))
     assert "training" not in copied
     for device in DEVICES:
         names = re.findall(
@@ -67,7 +62,7 @@ def test_the_image_has_no_torch_and_no_training() -> None:
         assert not {"torch", "torchvision", "onnx", "tensorboard"} & set(names)
 
 
-def test_the_image_takes_only_locked_requirements() -> None:
+def test_the_image_installs_locked_requirements_only() -> None:
     assert "--require-hashes" in read("Dockerfile")
     for device in DEVICES:
         lock = re.sub(r"\\\n\s*", "", read(f"requirements/{device}.txt"))
@@ -76,38 +71,38 @@ def test_the_image_takes_only_locked_requirements() -> None:
         assert [line for line in packages if "--hash=sha256:" not in line] == []
 
 
-def test_the_image_runs_as_a_numbered_user_who_is_not_root() -> None:
-    users = given("USER")
+def test_the_image_runs_as_a_numeric_user_other_than_root() -> None:
+    users = arguments_of("USER")
     assert users
     for user in users:
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
 
 
-def test_the_server_is_the_images_first_process_and_listens_on_all_addresses() -> None:
-    entry = json.loads(given("ENTRYPOINT")[-1]) + json.loads(given("CMD")[-1])
-    assert entry == ["python", "-m", "app.cli", "serve"]
-    environment = " ".join(given("ENV"))
+def test_the_server_is_process_one_and_listens_on_all_addresses() -> None:
+    entry = json.loads(arguments_of("ENTRYPOINT")[-1]) + json.loads(arguments_of("CMD")[-1])
+    assert entry == ["python", "-m", "pastiche", "serve"]
+    environment = " ".join(arguments_of("ENV"))
     assert "PASTICHE_HOST=0.0.0.0" in environment
     assert set(re.findall(r"PASTICHE_(\w+)=", environment)) <= {
         name.upper() for name in Settings.model_fields
     }
 
 
-def test_everything_that_is_copied_is_let_through_to_the_build() -> None:
-    let_through = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
+def test_the_build_context_holds_what_the_dockerfile_copies_and_nothing_else() -> None:
+    included = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
     sources = {
         source.replace("${DEVICE}", device)
-        for line in given("COPY")
+        for line in arguments_of("COPY")
         if not line.startswith("--from")
         for source in line.split()[:-1]
         for device in DEVICES
     }
-    assert sources == let_through
+    assert sources == included
     assert all((ROOT / source).exists() for source in sources)
 
 
 def handler(status: int) -> type[BaseHTTPRequestHandler]:
-    """One that answers every GET of a probe with the status."""
+    """A handler that answers probes with the status and everything else with 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -121,8 +116,8 @@ def handler(status: int) -> type[BaseHTTPRequestHandler]:
 
 
 def health_checks() -> list[str]:
-    """The Python of the image's health check and of the composition's."""
-    image = json.loads(given("HEALTHCHECK")[0].partition("CMD ")[2])
+    """The Python code of the health checks in the Dockerfile and the Compose file."""
+    image = json.loads(arguments_of("HEALTHCHECK")[0].partition("CMD ")[2])
     composed = re.findall(r'^ +- "(import .+)"$', read("docker-compose.yml"), re.MULTILINE)
     assert image[:2] == ["python", "-c"]
     assert len(composed) == 1
@@ -130,13 +125,13 @@ def health_checks() -> list[str]:
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
-def test_the_health_checks_tell_a_healthy_server_from_another(status: int, healthy: bool) -> None:
+def test_the_health_checks_pass_only_on_a_healthy_server(status: int, healthy: bool) -> None:
     for code in health_checks():
         with answering(handler(status)) as port:
             environment = {
                 **os.environ,
                 "PASTICHE_PORT": str(port),
-                "http_proxy": "http://127.0.0.1:1",  # must not matter
+                "http_proxy": "http://127.0.0.1:1",  # must be ignored
             }
             done = subprocess.run(
                 [sys.executable, "-c", code], env=environment, capture_output=True, timeout=30
@@ -145,7 +140,7 @@ def test_the_health_checks_tell_a_healthy_server_from_another(status: int, healt
 
 
 def services() -> dict[str, dict[str, Any]]:
-    """Those of docker-compose.yml, with what they take over from others."""
+    """The services of docker-compose.yml, with merged keys."""
     found: dict[str, dict[str, Any]] = yaml.safe_load(read("docker-compose.yml"))["services"]
     return found
 
@@ -153,7 +148,7 @@ def services() -> dict[str, dict[str, Any]]:
 REPLICAS = ("pastiche", "pastiche-gpu")
 
 
-def test_the_composition_is_one_by_the_schema_of_its_format() -> None:
+def test_the_compose_file_is_valid_by_its_schema() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run(
         [*command, "docker-compose.yml"], cwd=ROOT, capture_output=True, text=True, timeout=300
@@ -180,7 +175,7 @@ def test_every_service_is_hardened() -> None:
         assert "privileged" not in service
 
 
-def test_replicas_are_given_longer_to_stop_than_they_take() -> None:
+def test_the_grace_period_of_a_replica_is_longer_than_its_shutdown() -> None:
     for name in REPLICAS:
         environment = services()[name]["environment"]
         needed = sum(int(environment[f"PASTICHE_{s}"]) for s in ("SHUTDOWN_DELAY", "DRAIN_SECONDS"))
@@ -189,13 +184,13 @@ def test_replicas_are_given_longer_to_stop_than_they_take() -> None:
         assert needed < int(grace[1])
 
 
-def test_the_composition_sets_only_settings_that_there_are() -> None:
+def test_the_compose_file_sets_existing_settings_only() -> None:
     known = {f"PASTICHE_{name.upper()}" for name in Settings.model_fields}
     for name in REPLICAS:
         assert set(services()[name]["environment"]) <= known
 
 
-def test_the_gpu_is_reserved_in_a_profile_of_its_own() -> None:
+def test_the_gpu_service_has_its_own_profile_and_reserves_a_gpu() -> None:
     service = services()["pastiche-gpu"]
     assert service["profiles"] == ["gpu"]
     assert service["build"]["args"] == {"DEVICE": "gpu"}
@@ -205,25 +200,25 @@ def test_the_gpu_is_reserved_in_a_profile_of_its_own() -> None:
     assert "profiles" not in services()["pastiche"]
 
 
-def test_the_gateways_image_is_unprivileged_and_of_one_version() -> None:
+def test_the_gateway_image_is_unprivileged_and_pinned() -> None:
     image = services()["gateway"]["image"]
     assert re.fullmatch(r"nginxinc/nginx-unprivileged:\d+\.\d+\.\d+-alpine", image)
 
 
-def test_the_servers_keep_idle_connections_longer_than_the_gateway() -> None:
+def test_replicas_keep_idle_connections_longer_than_the_gateway() -> None:
     upstream = read("deploy/nginx.conf").split("upstream pastiche {")[1].partition("}")[0]
     kept = re.search(r"keepalive_timeout (\d+)s;", upstream)
     assert kept
     assert int(kept[1]) < KEEP_ALIVE
 
 
-def test_the_gateway_takes_bodies_as_large_as_the_server_does() -> None:
+def test_the_gateway_and_the_server_have_the_same_body_limit() -> None:
     size = re.search(r"client_max_body_size (\d+)m;", read("deploy/nginx.conf"))
     assert size
     assert int(size[1]) * 2**20 == Settings.model_fields["max_body_bytes"].default
 
 
-def test_the_gateway_sends_a_refused_request_to_another_replica() -> None:
+def test_the_gateway_retries_a_refused_request_on_another_replica() -> None:
     conf = read("deploy/nginx.conf")
     assert "fail_timeout=1s" in conf
     assert "proxy_next_upstream error timeout http_503 non_idempotent;" in conf
@@ -249,69 +244,16 @@ def test_the_gateways_own_errors_are_problem_documents() -> None:
     assert conf.count(f"default_type {MEDIA_TYPE};") == len(answers)
 
 
-def local_gateway(folder: Path, port: int, *replicas: int) -> Path:
-    """deploy/nginx.conf for this machine: on the loopback, everything that it writes in folder."""
-    conf = read("deploy/nginx.conf")
-    name = re.search(r"server pastiche:8000(.*)\n", conf)
-    assert name
-    servers = "\n".join(f"server 127.0.0.1:{replica}{name[1]}" for replica in replicas)
-    for here, there in {
-        "/tmp/": f"{folder}/",
-        "/dev/stderr": f"{folder}/errors.log",
-        "/dev/stdout": f"{folder}/access.log",
-        "listen 8080": f"listen 127.0.0.1:{port}",
-        name[0]: f"{servers}\n",
-    }.items():
-        assert here in conf
-        conf = conf.replace(here, there)
-    path = folder / "nginx.conf"
-    path.write_text(conf)
-    return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def nginx(folder: Path, conf: Path, *arguments: str) -> list[str]:
-    errors = str(folder / "start.log")
-    return [str(NGINX), "-p", str(folder), "-c", str(conf), "-e", errors, *arguments]
-
-
 @needs_nginx
-def test_nginx_takes_the_gateways_configuration(tmp_path: Path) -> None:
-    conf = local_gateway(tmp_path, free_port(), free_port())
-    done = subprocess.run(nginx(tmp_path, conf, "-t"), capture_output=True, text=True, timeout=30)
+def test_nginx_accepts_the_configuration_without_warnings(tmp_path: Path) -> None:
+    conf = write_configuration(tmp_path, free_port(), free_port())
+    done = subprocess.run(command(tmp_path, conf, "-t"), capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
 
 
-@contextmanager
-def gateway(folder: Path, *replicas: int) -> Iterator[http.client.HTTPConnection]:
-    """A connection to a running nginx before replicas."""
-    port = free_port()
-    conf = local_gateway(folder, port, *replicas)
-    with subprocess.Popen(nginx(folder, conf, "-g", "daemon off;")) as process:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        try:
-            for _ in range(200):
-                try:
-                    connection.connect()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.02)
-            yield connection
-        finally:
-            connection.close()
-            process.terminate()
-            process.wait(timeout=20)
-
-
 @needs_nginx
-def test_without_a_replica_the_gateway_says_when_to_come_back(tmp_path: Path) -> None:
+def test_without_a_replica_the_gateway_answers_503_with_retry_after(tmp_path: Path) -> None:
     with gateway(tmp_path, free_port()) as connection:
         connection.request("GET", "/readyz", headers={"X-Request-ID": "mine-1"})
         answer = connection.getresponse()
@@ -323,7 +265,7 @@ def test_without_a_replica_the_gateway_says_when_to_come_back(tmp_path: Path) ->
 
 
 @needs_nginx
-def test_the_gateway_refuses_too_large_a_body_before_it_is_sent(tmp_path: Path) -> None:
+def test_the_gateway_refuses_an_oversized_body_before_it_is_sent(tmp_path: Path) -> None:
     with gateway(tmp_path, free_port()) as connection:
         connection.putrequest("POST", "/stylize")
         connection.putheader("Content-Length", str(32 * 2**20 + 1))
@@ -352,7 +294,7 @@ def test_the_gateway_refuses_too_large_a_body_before_it_is_sent(tmp_path: Path) 
     ],
     ids=["no host", "TLS", "header", "path", "TRACE", "encoding", "version"],
 )
-def test_what_the_gateway_refuses_is_answered_with_a_problem(
+def test_the_gateway_answers_invalid_requests_with_problem_documents(
     tmp_path: Path, sent: bytes, status: int, code: str
 ) -> None:
     with (
@@ -370,7 +312,7 @@ def test_what_the_gateway_refuses_is_answered_with_a_problem(
 
 
 @needs_nginx
-def test_the_gateway_hands_on_what_the_replica_answers_but_not_its_metrics(tmp_path: Path) -> None:
+def test_the_gateway_passes_answers_through_but_hides_metrics(tmp_path: Path) -> None:
     with answering(handler(200)) as replica, gateway(tmp_path, replica) as connection:
         statuses = []
         for path in ("/healthz", "/nothing", "/metrics"):
@@ -381,50 +323,15 @@ def test_the_gateway_hands_on_what_the_replica_answers_but_not_its_metrics(tmp_p
     assert statuses == [(200, None), (404, None), (404, MEDIA_TYPE)]
 
 
-class Replica:
-    """A server in a process of its own, on a port that stays its."""
-
-    def __init__(self, models: Path) -> None:
-        self.port = free_port()
-        self._environment = {
-            **os.environ,
-            "PASTICHE_MODELS": str(models),
-            "PASTICHE_DEVICE": "cpu",
-            "PASTICHE_THREADS": "1",
-            "PASTICHE_SHUTDOWN_DELAY": "3",  # longer than nginx passes over who has come back
-        }
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            command, env=self._environment, cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=60)
-
-    def wait(self) -> None:
-        for _ in range(2400):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            try:
-                connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                pass
-            finally:
-                connection.close()
-            time.sleep(0.05)
-        raise TimeoutError("the replica did not become ready")
-
-
 @needs_nginx
 def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
     tmp_path: Path, models: Path, jpeg: bytes
 ) -> None:
-    replicas = [Replica(models), Replica(models)]
+    # The delay is longer than nginx avoids a server that has restarted (fail_timeout).
+    replicas = [
+        ServerProcess(tmp_path / f"{i}.log", models=models, threads=1, shutdown_delay=3)
+        for i in range(2)
+    ]
     answers: list[tuple[int, bytes]] = []
     over = threading.Event()
 
@@ -438,21 +345,22 @@ def test_no_request_is_lost_while_two_servers_are_restarted_in_turn(
 
     try:
         for replica in replicas:
-            replica.wait()
+            replica.launch()
+        for replica in replicas:
+            replica.wait_for_status("ready")
         with gateway(tmp_path, *(replica.port for replica in replicas)) as connection:
-            callers = [threading.Thread(target=call, args=[connection.port]) for _ in range(3)]
-            for caller in callers:
-                caller.start()
+            clients = [threading.Thread(target=call, args=[connection.port]) for _ in range(3)]
+            for client in clients:
+                client.start()
             for replica in replicas:
                 replica.stop()
                 replica.start()
-                replica.wait()
             over.set()
-            for caller in callers:
-                caller.join()
+            for client in clients:
+                client.join()
     finally:
         over.set()
         for replica in replicas:
-            replica.stop()
+            replica.kill()
     assert len(answers) > 10
     assert [answer for answer in answers if answer[0] != 200] == []

@@ -1,4 +1,4 @@
-"""From paintings to served pictures: fit, export, serve, and compare with PyTorch."""
+"""Fit, export and serve a network, and compare the pictures with PyTorch."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,8 @@ from app.http.server import create_app
 from app.settings import read_settings
 from tests.conftest import wait_until_ready
 from training import export, train
-from training.fit.checkpoint import read_checkpoint
+from training.fit.checkpoint import load_model, read_checkpoint
+from training.graphs.parity import paint
 
 RECIPE = """
 name = "stripes"
@@ -46,7 +47,9 @@ def stripes(color: tuple[int, int, int], side: int = 80) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_a_fit_is_exported_served_and_equals_pytorch(tmp_path: Path, photo: Image.Image) -> None:
+def test_a_fitted_network_is_served_with_the_pixels_of_pytorch(
+    tmp_path: Path, photo: Image.Image
+) -> None:
     torch.manual_seed(0)
     weights = {
         "conv1_1.weight": 0.3 * torch.randn(8, 3, 3, 3), "conv1_1.bias": torch.zeros(8),
@@ -72,15 +75,15 @@ def test_a_fit_is_exported_served_and_equals_pytorch(tmp_path: Path, photo: Imag
         "--sample", str(tmp_path / "photos" / "cat.png"),
     ]) == 0  # fmt: skip
 
-    _, gallery = export.load_gallery(read_checkpoint(run / "checkpoint.pt"))
+    _, model = load_model(read_checkpoint(run / "checkpoint.pt"))
     with TestClient(create_app(read_settings(models=models, device="cpu"))) as client:
         wait_until_ready(client)
         content = (tmp_path / "photos" / "cat.png").read_bytes()
         served = {}
         for number, style in enumerate(("red", "blue")):
-            answer = client.post("/stylize", files={"image": content}, data={"style": style})
-            served[style] = np.asarray(Image.open(io.BytesIO(answer.content))).astype(int)
-            vector = gallery.styles[number : number + 1].detach()
-            expected = export.paint(gallery.network, np.asarray(photo)[None], vector)[0]
+            response = client.post("/stylize", files={"image": content}, data={"style": style})
+            served[style] = np.asarray(Image.open(io.BytesIO(response.content))).astype(int)
+            vector = model.styles[number : number + 1].detach()
+            expected = paint(model.network, np.asarray(photo)[None], vector)[0]
             assert np.abs(served[style] - expected).max() <= 1
         assert np.abs(served["red"] - served["blue"]).mean() > 1

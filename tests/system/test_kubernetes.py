@@ -1,4 +1,4 @@
-"""The manifests, checked by Kubernetes' own schemas; kustomize's part of them by hand."""
+"""The Kubernetes manifests, validated by schema after a small stand-in for kustomize."""
 
 import copy
 from pathlib import Path
@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from app.settings import Settings
+from tests.tools.repository import ROOT
 
-FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+FOLDER = ROOT / "deploy" / "kubernetes"
 VERSION = "1.37"
 LABELS = {"app.kubernetes.io/name": "pastiche"}
 
@@ -23,7 +24,7 @@ def load(path: Path) -> Object:
 
 
 def merged(base: Any, patch: Any) -> Any:
-    """As a strategic merge does it here: lists of named things are merged by their names."""
+    """A strategic merge of the kind used here: lists of named items merge by name."""
     if isinstance(base, dict) and isinstance(patch, dict):
         return {k: merged(base.get(k), patch[k]) if k in patch else base[k] for k in base | patch}
     if isinstance(base, list) and all(isinstance(item, dict) and "name" in item for item in base):
@@ -35,7 +36,7 @@ def merged(base: Any, patch: Any) -> Any:
 
 
 def objects(overlay: str) -> dict[str, Object]:
-    """What kustomize makes of the base, or of an overlay, by kind."""
+    """The objects that kustomize builds from the base or an overlay, by kind."""
     base = load(FOLDER / "base" / "kustomization.yaml")
     made = [load(FOLDER / "base" / name) for name in base["resources"]]
     found = {thing["kind"]: thing for thing in made}
@@ -63,7 +64,7 @@ def made(request: pytest.FixtureRequest) -> dict[str, Object]:
     return objects(request.param)
 
 
-def test_every_object_is_one_by_the_schema_of_its_kind(made: dict[str, Object]) -> None:
+def test_every_object_is_valid_by_its_schema(made: dict[str, Object]) -> None:
     assert set(made) == {
         "Deployment",
         "Service",
@@ -76,7 +77,7 @@ def test_every_object_is_one_by_the_schema_of_its_kind(made: dict[str, Object]) 
         assert thing["metadata"]["name"] == "pastiche"
 
 
-def test_the_schemas_find_a_word_that_is_none() -> None:
+def test_the_schemas_reject_an_unknown_key() -> None:
     deployment = objects("base")["Deployment"]
     deployment["spec"]["replica"] = 2
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -84,21 +85,24 @@ def test_the_schemas_find_a_word_that_is_none() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("kustomization.yaml")), ids=str)
-def test_every_kustomization_names_files_that_are_there_and_all_of_them(path: Path) -> None:
-    told = load(path)
-    assert (told["apiVersion"], told["kind"]) == (
+def test_every_kustomization_names_all_files_of_its_folder(path: Path) -> None:
+    kustomization = load(path)
+    assert (kustomization["apiVersion"], kustomization["kind"]) == (
         "kustomize.config.k8s.io/v1beta1",
         "Kustomization",
     )
-    assert set(told) <= {"apiVersion", "kind", "resources", "patches", "images"}
-    named = [*told["resources"], *(patch["path"] for patch in told.get("patches", []))]
+    assert set(kustomization) <= {"apiVersion", "kind", "resources", "patches", "images"}
+    named = [
+        *kustomization["resources"],
+        *(patch["path"] for patch in kustomization.get("patches", [])),
+    ]
     assert all((path.parent / name).exists() for name in named)
     files = {p.name for p in path.parent.glob("*.yaml")} - {"kustomization.yaml"}
     assert files <= set(named)
-    assert told["images"][0]["name"] == "pastiche"
+    assert kustomization["images"][0]["name"] == "pastiche"
 
 
-def test_everything_selects_the_pods_of_the_deployment(made: dict[str, Object]) -> None:
+def test_every_selector_matches_the_pods_of_the_deployment(made: dict[str, Object]) -> None:
     spec = made["Deployment"]["spec"]
     assert spec["template"]["metadata"]["labels"] == LABELS
     assert spec["selector"]["matchLabels"] == LABELS
@@ -112,7 +116,7 @@ def test_everything_selects_the_pods_of_the_deployment(made: dict[str, Object]) 
     }
 
 
-def test_the_container_has_no_rights_and_a_bounded_memory(made: dict[str, Object]) -> None:
+def test_the_container_has_no_privileges_and_a_memory_limit(made: dict[str, Object]) -> None:
     pod = made["Deployment"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -135,26 +139,26 @@ def environment(made: dict[str, Object]) -> dict[str, str | None]:
     return {variable["name"]: variable.get("value") for variable in container(made)["env"]}
 
 
-def test_only_settings_that_there_are_are_set(made: dict[str, Object]) -> None:
+def test_the_manifests_set_existing_settings_only(made: dict[str, Object]) -> None:
     known = {f"PASTICHE_{name.upper()}" for name in Settings.model_fields}
     assert set(environment(made)) <= known
     threads = environment(made)["PASTICHE_THREADS"]
     assert threads == container(made)["resources"]["limits"]["cpu"]
 
 
-def test_a_pod_is_given_longer_to_stop_than_it_takes(made: dict[str, Object]) -> None:
+def test_the_grace_period_of_a_pod_is_longer_than_its_shutdown(made: dict[str, Object]) -> None:
     values = environment(made)
     needed = sum(int(values[f"PASTICHE_{s}"] or 0) for s in ("SHUTDOWN_DELAY", "DRAIN_SECONDS"))
     pod = made["Deployment"]["spec"]["template"]["spec"]
     assert needed < pod["terminationGracePeriodSeconds"]
-    # The endpoints must have heard of it before the port closes.
+    # Endpoints must see the failing probe before the port closes.
     assert (
         int(values["PASTICHE_SHUTDOWN_DELAY"] or 0)
         > container(made)["readinessProbe"]["periodSeconds"]
     )
 
 
-def test_probes_and_ports_lead_to_the_server(made: dict[str, Object]) -> None:
+def test_probes_and_ports_point_to_the_server(made: dict[str, Object]) -> None:
     (port,) = container(made)["ports"]
     assert port == {"name": "http", "containerPort": Settings.model_fields["port"].default}
     probes = {name: container(made)[name]["httpGet"] for name in container(made) if "Probe" in name}
@@ -169,14 +173,14 @@ def test_probes_and_ports_lead_to_the_server(made: dict[str, Object]) -> None:
     assert made["NetworkPolicy"]["spec"]["egress"] == []
 
 
-def test_the_autoscaler_goes_by_the_metric_that_the_adapter_makes(made: dict[str, Object]) -> None:
+def test_the_autoscaler_uses_the_metric_of_the_adapter(made: dict[str, Object]) -> None:
     (metric,) = made["HorizontalPodAutoscaler"]["spec"]["metrics"]
     (rule,) = load(FOLDER.parent / "prometheus" / "adapter.yml")["rules"]
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
     assert made["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
 
 
-def test_the_overlay_for_gpus_asks_for_one_and_uses_no_other_device() -> None:
+def test_the_gpu_overlay_requests_a_gpu_and_disables_the_fallback() -> None:
     made = objects("gpu")
     assert container(made)["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container(made)["image"] == "pastiche:gpu"

@@ -1,16 +1,15 @@
-"""The alerts, their metrics and their runbooks."""
+"""Every alert uses existing metrics and has a runbook; so does the autoscaler's rule."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from app.metrics import Metrics
-from tests.system.test_documentation import anchors
+from tests.tools.markdown import anchors
+from tests.tools.repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "operations.md"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 
@@ -21,7 +20,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def known() -> set[str]:
-    """The names of all series that a server may have."""
+    """The names of all series that a server can have."""
     found = {"pastiche_device_memory_bytes"}
     for family in re.findall(r"^# TYPE (\S+) (\S+)", Metrics().text().decode(), re.MULTILINE):
         name, kind = family
@@ -31,7 +30,7 @@ def known() -> set[str]:
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
-def test_every_alert_is_of_metrics_that_there_are_and_has_a_runbook(alert: dict[str, Any]) -> None:
+def test_every_alert_uses_existing_metrics_and_has_a_runbook(alert: dict[str, Any]) -> None:
     assert set(alert) <= {"alert", "expr", "for", "labels", "annotations"}
     used = set(re.findall(r"\b(?:pastiche|process)_\w+", alert["expr"]))
     assert used <= known()
@@ -44,12 +43,12 @@ def test_every_alert_is_of_metrics_that_there_are_and_has_a_runbook(alert: dict[
     assert anchor in anchors(PAGE)
 
 
-def test_no_runbook_is_for_an_alert_that_there_is_not() -> None:
+def test_every_runbook_belongs_to_an_alert() -> None:
     runbooks = re.findall(r"^### (\w+)$", PAGE.read_text(), re.MULTILINE)
     assert runbooks == [alert["alert"] for alert in alerts()]
 
 
-def test_the_adapter_asks_for_metrics_that_there_are() -> None:
+def test_the_adapter_queries_existing_metrics() -> None:
     (rule,) = yaml.safe_load((PROMETHEUS / "adapter.yml").read_text())["rules"]
     used = set(re.findall(r"\bpastiche_\w+", rule["metricsQuery"] + rule["seriesQuery"]))
     assert used

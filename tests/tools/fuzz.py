@@ -1,9 +1,9 @@
-"""Damaged images through the decoder, and damaged requests through a server: nothing may break.
+"""Fuzz the decoder with damaged images, and a server with malformed requests.
 
 python -m tests.tools.fuzz --images 1000000 --requests 20000 --jobs 2
 
-Everything follows from the seed: what broke once breaks again. What broke is written to
-tests/holes/, where tests/system/test_fuzz.py holds it from then on.
+All inputs follow from the seed, so failures can be reproduced. Images that break the decoder are
+written to tests/holes/, where tests/system/test_fuzz.py picks them up as regression tests.
 """
 
 import argparse
@@ -29,10 +29,10 @@ from app.errors import PasticheError
 from app.pixels.images import decode
 
 HOLES = Path(__file__).resolve().parents[1] / "holes"
-MAX_PIXELS = 250_000  # a forged size up to here is believed, and decoded
-MAX_SECONDS = 1.0  # of CPU, for one image
-BLOCK = 500  # images that follow from one seed
-REQUESTS = 600  # that follow from one seed
+MAX_PIXELS = 250_000  # images with a forged size up to here are decoded
+MAX_SECONDS = 1.0  # CPU time per image
+BLOCK = 500  # images per seed
+REQUESTS = 600  # requests per seed
 INTERESTING = (0, 1, 2, 3, 15, 16, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 2**31, 2**32 - 1)
 
 
@@ -44,7 +44,7 @@ def _saved(image: Image.Image, format: str, **options: object) -> bytes:
 
 @cache
 def corpus() -> tuple[bytes, ...]:
-    """Small sound images in all formats and modes, with and without things beside the pixels."""
+    """Return small valid images in all formats and modes, with and without metadata."""
     y, x = np.mgrid[:18, :23]
     shades = np.dstack([11 * x, 14 * y, (x * y) % 256]).astype(np.uint8)
     rgb = Image.fromarray(shades)
@@ -57,31 +57,31 @@ def corpus() -> tuple[bytes, ...]:
     text.add_text("Comment", "words " * 9, zip=True)
     text.add_itxt("XML:com.adobe.xmp", "<x/>")
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    beside = {"exif": exif, "icc_profile": srgb}
+    metadata = {"exif": exif, "icc_profile": srgb}
     frames = {"save_all": True, "append_images": [rgb.rotate(9)]}
     found = [
         *(_saved(rgb.convert(m), "JPEG") for m in ("RGB", "L", "CMYK")),
-        _saved(rgb, "JPEG", progressive=True, **beside, comment=b"words"),
+        _saved(rgb, "JPEG", progressive=True, **metadata, comment=b"words"),
         _saved(rgb, "JPEG", subsampling=2, restart_marker_blocks=1),
         _saved(rgb, "MPO", **frames),
         *(_saved(rgb.convert(m), "PNG") for m in ("RGB", "L", "1", "P")),
         *(_saved(rgba.convert(m), "PNG") for m in ("RGBA", "LA")),
-        _saved(rgb, "PNG", **beside, pnginfo=text),
+        _saved(rgb, "PNG", **metadata, pnginfo=text),
         _saved(rgb, "PNG", transparency=(0, 0, 0)),
         _saved(rgb.quantize(7), "PNG", transparency=b"\0\x80\xff", bits=4),
         _saved(grey16, "PNG"),
         _saved(grey16, "PNG", transparency=257),
         _saved(rgb, "PNG", **frames),
         *(_saved(image, "WEBP", quality=50) for image in (rgb, rgba)),
-        *(_saved(image, "WEBP", lossless=True, **beside) for image in (rgb, rgba)),
-        _saved(rgba, "WEBP", **beside, xmp=b"<x/>"),
+        *(_saved(image, "WEBP", lossless=True, **metadata) for image in (rgb, rgba)),
+        _saved(rgba, "WEBP", **metadata, xmp=b"<x/>"),
         _saved(rgb, "WEBP", **frames),
     ]
     return tuple(found)
 
 
 def _chunks(png: bytes) -> list[tuple[bytes, bytes]]:
-    """Name and data of each chunk as far as they can be told."""
+    """Return the name and data of each chunk that can be read."""
     found, at = [], 8
     while at + 12 <= len(png):
         length, name = struct.unpack_from(">I4s", png, at)
@@ -91,72 +91,70 @@ def _chunks(png: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """A PNG of these chunks, each with the checksum that it should have."""
+    """Return a PNG of these chunks with valid checksums."""
     parts = [
         struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def flip(chance: Random, content: bytearray) -> None:
-    """Other bytes here and there, most of them near the start, where the header is."""
-    for _ in range(chance.choice((1, 1, 2, 4, 16))):
-        end = min(len(content), chance.choice((32, 200, len(content))))
-        content[chance.randrange(end)] = chance.randrange(256)
+def flip(rng: Random, content: bytearray) -> None:
+    """Change some bytes, most of them near the start, where the header is."""
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        end = min(len(content), rng.choice((32, 200, len(content))))
+        content[rng.randrange(end)] = rng.randrange(256)
 
 
-def cut(chance: Random, content: bytearray) -> None:
-    """Nothing from somewhere on."""
-    del content[chance.randrange(1, len(content)) :]
+def cut(rng: Random, content: bytearray) -> None:
+    """Cut off the end."""
+    del content[rng.randrange(1, len(content)) :]
 
 
-def drop(chance: Random, content: bytearray) -> None:
-    """A piece less."""
-    at = chance.randrange(len(content))
-    del content[at : at + chance.choice((1, 2, 4, 12, 64))]
+def drop(rng: Random, content: bytearray) -> None:
+    """Delete a piece."""
+    at = rng.randrange(len(content))
+    del content[at : at + rng.choice((1, 2, 4, 12, 64))]
 
 
-def repeat_piece(chance: Random, content: bytearray) -> None:
-    """A piece again and again."""
-    at, size = chance.randrange(len(content)), chance.choice((1, 4, 20, 100))
-    content[at:at] = content[at : at + size] * chance.choice((1, 1, 2, 40))
+def repeat_piece(rng: Random, content: bytearray) -> None:
+    """Repeat a piece."""
+    at, size = rng.randrange(len(content)), rng.choice((1, 4, 20, 100))
+    content[at:at] = content[at : at + size] * rng.choice((1, 1, 2, 40))
 
 
-def splice(chance: Random, content: bytearray) -> None:
-    """A piece of another file."""
-    other = chance.choice(corpus())
-    start, at = chance.randrange(len(other)), chance.randrange(len(content))
-    content[at : at + chance.choice((0, 8, 64))] = other[
-        start : start + chance.choice((8, 99, 999))
-    ]
+def splice(rng: Random, content: bytearray) -> None:
+    """Insert a piece of another file."""
+    other = rng.choice(corpus())
+    start, at = rng.randrange(len(other)), rng.randrange(len(content))
+    content[at : at + rng.choice((0, 8, 64))] = other[start : start + rng.choice((8, 99, 999))]
 
 
-def misstate(chance: Random, content: bytearray) -> None:
-    """A number such as lengths and sizes have, where one may stand."""
-    form = chance.choice((">H", "<H", ">I", "<I"))
+def misstate(rng: Random, content: bytearray) -> None:
+    """Write a number such as a length or size where one may be."""
+    form = rng.choice((">H", "<H", ">I", "<I"))
     size = struct.calcsize(form)
-    at = chance.randrange(max(1, min(len(content) - size, chance.choice((64, len(content))))))
-    number = chance.choice(INTERESTING) & (256**size - 1)
+    at = rng.randrange(max(1, min(len(content) - size, rng.choice((64, len(content))))))
+    number = rng.choice(INTERESTING) & (256**size - 1)
     content[at : at + size] = struct.pack(form, number)
 
 
-def reseal(chance: Random, content: bytearray) -> None:
-    """Chunks of a PNG mixed, and damage within them that no checksum tells."""
+def reseal(rng: Random, content: bytearray) -> None:
+    """Rearrange or damage the chunks of a PNG, with valid checksums."""
     chunks = _chunks(bytes(content))
     if not chunks or len(chunks) > 99:
         return
-    at = chance.randrange(len(chunks))
+    at = rng.randrange(len(chunks))
     name, data = chunks[at]
-    if name == b"IDAT" and chance.random() < 0.5:
+    if name == b"IDAT" and rng.random() < 0.5:
         inflated = bytearray(zlib.decompressobj().decompress(data, 100_000))
-        flip(chance, inflated)
+        flip(rng, inflated)
         chunks[at] = name, zlib.compress(bytes(inflated), 1)
-    elif data and chance.random() < 0.7:
+    elif data and rng.random() < 0.7:
         damaged = bytearray(data)
-        chance.choice((flip, cut, misstate))(chance, damaged)
+        rng.choice((flip, cut, misstate))(rng, damaged)
         chunks[at] = name, bytes(damaged)
     else:
-        chunks.insert(chance.randrange(len(chunks)), chance.choice(chunks))
+        chunks.insert(rng.randrange(len(chunks)), rng.choice(chunks))
     content[:] = _png(chunks)
 
 
@@ -165,46 +163,49 @@ DAMAGES: tuple[Callable[[Random, bytearray], None], ...] = (
 )
 
 
-def damaged(chance: Random) -> bytes:
-    """An image of the corpus, damaged in one way or a few."""
-    content = bytearray(chance.choice(corpus()))
-    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+def damaged(rng: Random) -> bytes:
+    """Return an image of the corpus, damaged in one or more ways."""
+    content = bytearray(rng.choice(corpus()))
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
         is_png = content[:4] == b"\x89PNG"
-        damage = reseal if is_png and chance.random() < 0.6 else chance.choice(DAMAGES)
+        damage = reseal if is_png and rng.random() < 0.6 else rng.choice(DAMAGES)
         try:
-            damage(chance, content)
-        except (ValueError, zlib.error):  # too little is left to damage it so
+            damage(rng, content)
+        except (ValueError, zlib.error):  # too little is left for this kind of damage
             continue
     return bytes(content)
 
 
 def fault(content: bytes) -> str | None:
-    """What is wrong with how these bytes are decoded; None if they are decoded, or refused."""
-    began = time.thread_time()
+    """Decode an image, and describe what went wrong.
+
+    Return None if it is decoded or rejected with a PasticheError of status 4xx, in time.
+    """
+    start = time.thread_time()
     try:
         picture = decode(content, MAX_PIXELS)
         width, height = picture.size
-        sound = picture.rgb.shape == (height, width, 3) and width * height <= MAX_PIXELS
-        told = None if sound else f"a picture of {picture.rgb.shape}"
+        valid = picture.rgb.shape == (height, width, 3) and width * height <= MAX_PIXELS
+        reason = None if valid else f"a picture of {picture.rgb.shape}"
     except PasticheError as error:
-        told = None if 400 <= error.status < 500 else repr(error)
+        reason = None if 400 <= error.status < 500 else repr(error)
     except Exception as error:
-        told = repr(error)
-    seconds = time.thread_time() - began
-    return f"{seconds:.1f} s of CPU" if told is None and seconds > MAX_SECONDS else told
+        reason = repr(error)
+    seconds = time.thread_time() - start
+    return f"{seconds:.1f} s of CPU" if reason is None and seconds > MAX_SECONDS else reason
 
 
 def block(seed: int, number: int) -> list[tuple[bytes, str]]:
-    """Those of the images of a block that are not decoded as they should be, and why."""
-    chance = Random(f"{seed}:{number}")
-    contents = (damaged(chance) for _ in range(BLOCK))
+    """Return the images of a block that break the decoder, and why."""
+    rng = Random(f"{seed}:{number}")
+    contents = (damaged(rng) for _ in range(BLOCK))
     return [(content, why) for content in contents if (why := fault(content)) is not None]
 
 
 def images(count: int, seed: int, jobs: int) -> int:
-    """Decode so many damaged images; how many broke it, each kept in HOLES.
+    """Decode `count` damaged images. Save those that break the decoder, and return their number.
 
-    A worker that dies raises.
+    Raises BrokenProcessPool if one of them ends the process.
     """
     broken, blocks = 0, range(-(-count // BLOCK))
     with ProcessPoolExecutor(jobs) as pool, tqdm(total=count, unit="image") as bar:
@@ -219,20 +220,19 @@ def images(count: int, seed: int, jobs: int) -> int:
 
 
 def requests(count: int, seed: int) -> int:
-    """Send at least so many requests to a server with a tiny network; how many it were.
+    """Send at least `count` requests to a server with a tiny network, and return their number.
 
-    Raises at the first fault.
+    Raises fuzz_http.Failure at the first failure.
     """
     from app.settings import read_settings
     from tests.conftest import STYLES, make_folder
-    from tests.system.test_server import wait_for_status
     from tests.tools.fuzz_http import send_all
-    from tests.tools.serving import served
+    from tests.tools.servers import serve_in_thread, wait_for_status
 
     with tempfile.TemporaryDirectory() as folder:
         make_folder(Path(folder) / "tiny")
         settings = read_settings(models=folder, device="cpu", threads=1, header_seconds=1)
-        with served(settings) as port:
+        with serve_in_thread(settings) as port:
             wait_for_status(port, "ready")
             sent = 0
             with tqdm(total=count, unit="request") as bar:
@@ -244,7 +244,7 @@ def requests(count: int, seed: int) -> int:
 
 
 def main() -> int:
-    """Run; 0 if nothing broke."""
+    """Run the command. Return 0 if nothing broke."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--requests", type=int, default=0)
@@ -253,7 +253,7 @@ def main() -> int:
     arguments = parser.parse_args()
     broken = images(arguments.images, arguments.seed, arguments.jobs)
     sent = requests(arguments.requests, arguments.seed) if arguments.requests else 0
-    print(f"{arguments.images} images: {broken} faults; {sent} requests: none")
+    print(f"{arguments.images} images: {broken} failures; {sent} requests: none")
     return 1 if broken else 0
 
 

@@ -1,4 +1,4 @@
-"""Requests that a server may get from anyone: after our OpenAPI document, and after no document."""
+"""Malformed requests: raw bytes, damaged images, cases generated from the OpenAPI document."""
 
 import contextlib
 import errno
@@ -17,8 +17,8 @@ from schemathesis.core.result import Ok
 
 from tests.tools.fuzz import corpus, damaged
 
-SECONDS = 60  # to wait for an answer on a busy machine
-BAD = {500, 501, 502, 504}  # 503 is an answer: not now
+TIMEOUT = 60  # seconds to wait for a response on a busy machine
+FAILURES = {500, 501, 502, 504}  # 503 is a valid response
 
 WORDS = (
     *(b"GET ", b"POST ", b"PRI * ", b"/stylize", b"/styles/..%2f..%2fetc%2fpasswd", b"/%00", b"*"),
@@ -46,64 +46,64 @@ WORDS = (
 )
 
 
-class Found(Exception):
-    """A request that was not answered as it should be; the message has it."""
+class Failure(Exception):
+    """A request that got a wrong response; the message contains it."""
 
 
-def nonsense(chance: Random) -> bytes:
-    """Bytes in which a server may see a request, or two."""
-    words = b"".join(chance.choice(WORDS) for _ in range(chance.randint(1, 12)))
-    return (b"GET /healthz HTTP/1.1\r\n" if chance.random() < 0.3 else b"") + words
+def nonsense(rng: Random) -> bytes:
+    """Return bytes that a server may take for one or two requests."""
+    words = b"".join(rng.choice(WORDS) for _ in range(rng.randint(1, 12)))
+    return (b"GET /healthz HTTP/1.1\r\n" if rng.random() < 0.3 else b"") + words
 
 
-def send_nonsense(port: int, chance: Random, count: int) -> None:
-    """Send raw bytes on so many connections; any answer but those in BAD will do. Raises Found."""
+def send_nonsense(port: int, rng: Random, count: int) -> None:
+    """Send raw bytes on `count` connections. Raises Failure if a status is one of FAILURES."""
     for _ in range(count):
-        sent = nonsense(chance)
-        with closing(socket.create_connection(("127.0.0.1", port), timeout=SECONDS)) as connection:
+        sent = nonsense(rng)
+        with closing(socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)) as connection:
             try:
                 connection.sendall(sent)
                 connection.shutdown(socket.SHUT_WR)
                 received = b"".join(iter(lambda: connection.recv(65536), b""))
             except (ConnectionResetError, BrokenPipeError):
-                continue  # refused before it was all sent
+                continue  # rejected before everything was sent
             except OSError as error:
                 if error.errno != errno.ENOTCONN:
                     raise
-                continue  # the same, seen by shutdown
-            if any(b"HTTP/1.1 %d " % status in received for status in BAD):
-                raise Found(f"{sent!r} is answered with {received[:99]!r}")
+                continue  # the same, noticed by shutdown
+            if any(b"HTTP/1.1 %d " % status in received for status in FAILURES):
+                raise Failure(f"{sent!r} got {received[:99]!r}")
 
 
-def send_images(port: int, chance: Random, count: int, style: str) -> None:
-    """Send damaged images, as forms and as they are, with options of all kinds. Raises Found."""
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS) as client:
+def send_images(port: int, rng: Random, count: int, style: str) -> None:
+    """Send damaged images, as forms and raw, with options of all kinds. Raises Failure."""
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT) as client:
         for _ in range(count):
-            content = damaged(chance)
-            options = dict(chance.sample(list(_options(chance)), chance.randint(0, 3)))
-            if chance.random() < 0.5:
-                answer = client.post(
+            content = damaged(rng)
+            options = dict(rng.sample(list(_options(rng)), rng.randint(0, 3)))
+            if rng.random() < 0.5:
+                response = client.post(
                     "/stylize", files={"image": content}, data={"style": style, **options}
                 )
             else:
-                headers = {"Content-Type": f"image/{chance.choice(('png', 'jpeg', '*'))}"}
-                answer = client.post(
+                headers = {"Content-Type": f"image/{rng.choice(('png', 'jpeg', '*'))}"}
+                response = client.post(
                     "/stylize", params={"style": style, **options}, content=content, headers=headers
                 )
-            if answer.status_code in BAD:
-                raise Found(f"{options} with {content.hex()} is answered with {answer.text}")
+            if response.status_code in FAILURES:
+                raise Failure(f"{options} with {content.hex()} got {response.text}")
 
 
-def _options(chance: Random) -> Iterator[tuple[str, str]]:
+def _options(rng: Random) -> Iterator[tuple[str, str]]:
     odd = ("", "0", "1", "-1", "nan", "1e999", "16", "40", "\0", "true", "é" * 99)
     for name in ("strength", "size", "preserve_colors", "format", "quality", "style", "x"):
-        yield name, chance.choice((*odd, "png", "webp"))
+        yield name, rng.choice((*odd, "png", "webp"))
 
 
 def send_by_document(port: int, number: int, count: int) -> int:
-    """Send about so many requests made from our OpenAPI document, right and wrong ones in turn.
+    """Send about `count` valid and invalid requests generated from the OpenAPI document.
 
-    Returns how many it were. Raises Found.
+    Return their number. Raises Failure.
     """
     url = f"http://127.0.0.1:{port}"
     operations = []
@@ -127,36 +127,36 @@ def send_by_document(port: int, number: int, count: int) -> int:
             def send(case: schemathesis.Case[Any]) -> None:
                 nonlocal sent
                 sent += 1
-                answer = case.call(base_url=url, timeout=SECONDS)
-                if answer.status_code in BAD:
-                    raise Found(f"{case.as_curl_command()} is answered with {answer.text}")
+                response = case.call(base_url=url, timeout=TIMEOUT)
+                if response.status_code in FAILURES:
+                    raise Failure(f"{case.as_curl_command()} got {response.text}")
 
-            with contextlib.suppress(Unsatisfiable):  # there may be nothing to get wrong
+            with contextlib.suppress(Unsatisfiable):  # some operations have no invalid requests
                 send()
     return sent
 
 
 def reference(port: int, style: str) -> bytes:
-    """What the server makes of a sound picture. Raises Found if it is not well."""
+    """Return the server's response to a valid picture. Raises Failure if it is not healthy."""
     url = f"http://127.0.0.1:{port}"
-    answer = httpx2.post(
-        f"{url}/stylize", files={"image": corpus()[0]}, data={"style": style}, timeout=SECONDS
+    response = httpx2.post(
+        f"{url}/stylize", files={"image": corpus()[0]}, data={"style": style}, timeout=TIMEOUT
     )
-    health = httpx2.get(f"{url}/healthz", timeout=SECONDS)
-    if (answer.status_code, health.status_code) != (200, 200):
-        raise Found(f"a sound picture is answered with {answer.status_code} {answer.text}")
-    return answer.content
+    health = httpx2.get(f"{url}/healthz", timeout=TIMEOUT)
+    if (response.status_code, health.status_code) != (200, 200):
+        raise Failure(f"a valid picture got {response.status_code} {response.text}")
+    return response.content
 
 
 def send_all(port: int, number: int, count: int, style: str) -> int:
-    """A third of the requests of each kind; afterwards the server must paint as before.
+    """Send a third of the requests of each kind; the server must then paint as before.
 
-    Returns how many it were. Raises Found.
+    Return their number. Raises Failure.
     """
     before = reference(port, style)
     send_nonsense(port, Random(f"nonsense:{number}"), count // 3)
     send_images(port, Random(f"images:{number}"), count // 3, style)
     sent = send_by_document(port, number, count // 3)
     if reference(port, style) != before:
-        raise Found("a picture is painted otherwise than before")
+        raise Failure("the server no longer paints the same picture")
     return 2 * (count // 3) + sent

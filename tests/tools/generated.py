@@ -1,4 +1,4 @@
-"""What the tests of the training make for themselves: pictures, loss networks, recipes."""
+"""Generated pictures and loss networks for the training tests."""
 
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from training.fit.features import named_weights
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Coloured clouds: no two seeds are alike, and neighbouring pixels are."""
+    """Return coloured clouds, in which neighbouring pixels are similar."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def pixels(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Clouds uint8 [N, H, W, 3]."""
+    """Return clouds, uint8 [N, H, W, 3]."""
     n, height, width = shape
     return np.stack([np.asarray(picture(width, height, seed + i)) for i in range(n)])
 
 
 def planes(*shape: int, seed: int = 0) -> Tensor:
-    """Clouds float32 [N, 3, H, W] in [0, 1]."""
+    """Return clouds, float32 [N, 3, H, W] in [0, 1]."""
     return torch.from_numpy(pixels(*shape, seed=seed)).permute(0, 3, 1, 2) / 255
 
 
@@ -38,13 +38,13 @@ def write_pictures(folder: Path, count: int, width: int = 80, height: int = 70) 
 
 
 def loss_weights(seed: int = 0) -> dict[str, Tensor]:
-    """A loss network with the layers relu1_1 and relu2_1 and random weights."""
-    dice = torch.Generator().manual_seed(seed)
+    """Return random weights of a loss network with the layers relu1_1 and relu2_1."""
+    rng = torch.Generator().manual_seed(seed)
     return {
-        "conv1_1.weight": torch.randn(8, 3, 3, 3, generator=dice),
-        "conv1_1.bias": torch.randn(8, generator=dice),
-        "conv2_1.weight": 0.2 * torch.randn(8, 8, 3, 3, generator=dice),
-        "conv2_1.bias": torch.randn(8, generator=dice),
+        "conv1_1.weight": torch.randn(8, 3, 3, 3, generator=rng),
+        "conv1_1.bias": torch.randn(8, generator=rng),
+        "conv2_1.weight": 0.2 * torch.randn(8, 8, 3, 3, generator=rng),
+        "conv2_1.bias": torch.randn(8, generator=rng),
     }
 
 

@@ -1,9 +1,10 @@
 """An open-loop load generator: `python -m tests.tools.load URL --rate 10 200 10 --seconds 5 20 5`.
 
-A closed loop waits for an answer before it asks again, and slows down with the server it measures.
-Here each request leaves at its time, whatever has become of those before, and its latency counts
-from the time at which it should have left. Prints one JSON line, a report for each rate; on SIGTERM
-it sends no more, and prints when all is answered.
+A closed loop waits for a response before it sends the next request, and so slows down with the
+server that it measures. This generator sends each request at its scheduled time, whether or not the
+earlier ones have been answered, and measures latency from the scheduled time. It prints one JSON
+line with a report for each rate. On SIGTERM it stops sending, and prints once all responses have
+arrived.
 """
 
 import argparse
@@ -25,19 +26,19 @@ import numpy as np
 from PIL import Image
 
 ACCEPTED, REFUSED = 200, 503
-RESET, NO_CONNECTION, TIMEOUT = "reset", "no connection", "timeout"  # instead of a status
+RESET, NO_CONNECTION, TIMEOUT = "reset", "no connection", "timeout"  # in place of a status
 
 Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request; the times in seconds since the first should have left."""
+    """The outcome of a request; times are in seconds since the start."""
 
     name: str
     phase: int
-    due: float
-    left: float
+    due: float  # when it was scheduled
+    sent: float
     done: float
     status: int | str
     retry_after: bool
@@ -46,8 +47,8 @@ class Outcome:
 class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._received = bytearray()
-        self._end: int | None = None  # of the answer, once its head is there
-        self.answer: asyncio.Future[tuple[int, bool]] | None = None  # status, Retry-After
+        self._end: int | None = None  # of the response, once its header has arrived
+        self.response: asyncio.Future[tuple[int, bool]] | None = None  # status, has Retry-After
         self.reusable = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,30 +65,34 @@ class _Connection(asyncio.Protocol):
             length = re.search(rb"\r\ncontent-length: *(\d+)\r\n", head)
             self._end = head_end + 4 + int(length[1] if length else 0)
             self._head = head
-        if len(self._received) >= self._end and self.answer and not self.answer.done():
+        if len(self._received) >= self._end and self.response and not self.response.done():
             self.reusable = b"\r\nconnection: close\r\n" not in self._head
-            self.answer.set_result((int(self._head[9:12]), b"\r\nretry-after: " in self._head))
+            self.response.set_result((int(self._head[9:12]), b"\r\nretry-after: " in self._head))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.reusable = False
-        if self.answer and not self.answer.done():
-            self.answer.set_exception(ConnectionResetError())
+        if self.response and not self.response.done():
+            self.response.set_exception(ConnectionResetError())
 
-    async def ask(self, request: bytes, timeout: float) -> tuple[int, bool]:
+    async def request(self, content: bytes, timeout: float) -> tuple[int, bool]:
         self._received.clear()
         self._end = None
-        self.answer = asyncio.get_running_loop().create_future()
-        self.transport.write(request)
-        return await asyncio.wait_for(self.answer, timeout)
+        self.response = asyncio.get_running_loop().create_future()
+        self.transport.write(content)
+        return await asyncio.wait_for(self.response, timeout)
 
 
 class Load:
-    """Sends requests to one URL and notes their outcomes."""
+    """Sends requests to one URL and records their outcomes."""
 
     def __init__(
         self, url: str, bodies: Sequence[bytes], timeout: float = 60, fresh: bool = False
     ) -> None:
-        """bodies: JPEGs to POST, in turn; none is GET. fresh: each request on a new connection."""
+        """Prepare the requests.
+
+        bodies: JPEGs to POST in turn; if empty, the requests are GET.
+        fresh: send each request on a new connection.
+        """
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
@@ -102,28 +107,28 @@ class Load:
         self._stopped = False
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send no more requests."""
         self._stopped = True
 
-    async def run(self, phases: Sequence[tuple[float, float]], chance: Random | None) -> None:
-        """Send at each (rate, seconds) in turn; evenly, or at random where there is chance."""
+    async def run(self, phases: Sequence[tuple[float, float]], rng: Random | None) -> None:
+        """Send at each (rate, seconds) in turn, at even intervals, or at random ones with `rng`."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        asking = set()
-        for number, (phase, due) in enumerate(_arrivals(phases, chance)):
-            if (wait := began + due - loop.time()) > 0:
+        start = loop.time()
+        pending = set()
+        for number, (phase, due) in enumerate(arrivals(phases, rng)):
+            if (wait := start + due - loop.time()) > 0:
                 await asyncio.sleep(wait)
             if self._stopped:
                 break
-            task = asyncio.create_task(self._send(number, phase, due, began))
-            asking.add(task)
-            task.add_done_callback(asking.discard)
-        await asyncio.gather(*asking)
+            task = asyncio.create_task(self._send(number, phase, due, start))
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+        await asyncio.gather(*pending)
         for connection in self._idle:
             connection.transport.abort()
-        await asyncio.sleep(0)  # in which transports close
+        await asyncio.sleep(0)  # lets the transports close
 
-    async def _send(self, number: int, phase: int, due: float, began: float) -> None:
+    async def _send(self, number: int, phase: int, due: float, start: float) -> None:
         loop = asyncio.get_running_loop()
         which, name = number % len(self._bodies), f"load-{number}"
         request = b"%bX-Request-ID: %b\r\n\r\n%b" % (
@@ -131,18 +136,18 @@ class Load:
             name.encode(),
             self._bodies[which],
         )
-        left = loop.time() - began
+        sent = loop.time() - start
         status: int | str
         status, retry_after, connection = NO_CONNECTION, False, None
         try:
             connection = await self._connection()
-            status, retry_after = await connection.ask(request, self._timeout)
+            status, retry_after = await connection.request(request, self._timeout)
         except TimeoutError:
             status = TIMEOUT
         except OSError:
             status = NO_CONNECTION if connection is None else RESET
-        done = loop.time() - began
-        self.outcomes.append(Outcome(name, phase, due, left, done, status, retry_after))
+        done = loop.time() - start
+        self.outcomes.append(Outcome(name, phase, due, sent, done, status, retry_after))
         if connection is None:
             return
         if connection.reusable and isinstance(status, int) and not self._fresh:
@@ -159,41 +164,44 @@ class Load:
         return (await loop.create_connection(_Connection, self._host, self._port))[1]
 
 
-def _arrivals(
-    phases: Sequence[tuple[float, float]], chance: Random | None
+def arrivals(
+    phases: Sequence[tuple[float, float]], rng: Random | None
 ) -> Iterator[tuple[int, float]]:
-    """The phase and due time of each request."""
+    """Yield the phase and scheduled time of each request."""
     start = 0.0
     for phase, (rate, seconds) in enumerate(phases):
         due, number = 0.0, 0
         while due < seconds:
             yield phase, start + due
             number += 1
-            due = due + chance.expovariate(rate) if chance else number / rate
+            due = due + rng.expovariate(rate) if rng else number / rate
         start += seconds
 
 
 def report(outcomes: Sequence[Outcome], phases: Sequence[tuple[float, float]]) -> list[Report]:
-    """Of each phase: what was answered how fast.
+    """Summarize the outcomes of each phase.
 
-    `goodput` is of all that was answered with 200 in the phase's time, whenever it was asked for.
+    `goodput` counts all responses with status 200 that arrive during a phase, whichever phase their
+    requests belong to.
     """
     reports, start = [], 0.0
     for phase, (rate, seconds) in enumerate(phases):
-        own = [o for o in outcomes if o.phase == phase]
+        members = [o for o in outcomes if o.phase == phase]
         good = [o for o in outcomes if o.status == ACCEPTED and start <= o.done < start + seconds]
         reports.append(
             {
                 "rate": rate,
                 "seconds": seconds,
-                "sent": len(own),
-                "statuses": dict(Counter(str(o.status) for o in own)),
+                "sent": len(members),
+                "statuses": dict(Counter(str(o.status) for o in members)),
                 "goodput": round(len(good) / seconds, 3),
-                "accepted": _times([o.done - o.due for o in own if o.status == ACCEPTED]),
-                "refused": _times([o.done - o.due for o in own if o.status == REFUSED]),
-                "without_retry_after": sum(o.status == REFUSED and not o.retry_after for o in own),
-                "late": _times([o.left - o.due for o in own]),  # what the generator adds
-                "lost": [o.name for o in own if o.status in (RESET, TIMEOUT)],
+                "accepted": _times([o.done - o.due for o in members if o.status == ACCEPTED]),
+                "refused": _times([o.done - o.due for o in members if o.status == REFUSED]),
+                "without_retry_after": sum(
+                    o.status == REFUSED and not o.retry_after for o in members
+                ),
+                "late": _times([o.sent - o.due for o in members]),  # added by the generator
+                "lost": [o.name for o in members if o.status in (RESET, TIMEOUT)],
             }
         )
         start += seconds
@@ -203,24 +211,24 @@ def report(outcomes: Sequence[Outcome], phases: Sequence[tuple[float, float]]) -
 def _times(seconds: Sequence[float]) -> dict[str, float]:
     if not seconds:
         return {}
-    p50, p99 = np.percentile(seconds, (50, 99))
-    return {"p50": round(p50, 4), "p99": round(p99, 4), "max": round(max(seconds), 4)}
+    p50, p99, p999 = (round(float(p), 4) for p in np.percentile(seconds, (50, 99, 99.9)))
+    return {"p50": p50, "p99": p99, "p999": p999, "max": round(max(seconds), 4)}
 
 
 def photograph(side: int) -> bytes:
-    """A JPEG of clouds with some grain, side x side."""
-    chance = np.random.default_rng(side)
-    coarse = chance.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    """Return a JPEG of side x side pixels with clouds and some grain."""
+    rng = np.random.default_rng(side)
+    coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
     clouds = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
-    grain = np.asarray(clouds) + chance.normal(0, 8, (side, side, 3))
+    grain = np.asarray(clouds) + rng.normal(0, 8, (side, side, 3))
     out = io.BytesIO()
     Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
-async def _run(load: Load, phases: Sequence[tuple[float, float]], chance: Random | None) -> None:
+async def _run(load: Load, phases: Sequence[tuple[float, float]], rng: Random | None) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stop)
-    await load.run(phases, chance)
+    await load.run(phases, rng)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,18 +238,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, nargs="+", required=True, help="requests a second")
-    parser.add_argument("--seconds", type=float, nargs="+", required=True, help="for each rate")
-    parser.add_argument("--sides", type=int, nargs="*", default=[], help="of the JPEGs to POST")
-    parser.add_argument("--poisson", type=int, metavar="SEED", help="arrivals at random")
-    parser.add_argument("--fresh", action="store_true", help="each request on a new connection")
-    parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for an answer")
+    parser.add_argument(
+        "--seconds", type=float, nargs="+", required=True, help="duration of each rate"
+    )
+    parser.add_argument(
+        "--sides", type=int, nargs="*", default=[], help="of the JPEGs to POST, in pixels"
+    )
+    parser.add_argument("--poisson", type=int, metavar="SEED", help="send at random times")
+    parser.add_argument(
+        "--fresh", action="store_true", help="use a new connection for each request"
+    )
+    parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for a response")
     options = parser.parse_args(arguments)
     phases = list(zip(options.rate, options.seconds, strict=True))
     bodies = [photograph(side) for side in options.sides]
     load = Load(options.url, bodies, options.timeout, options.fresh)
-    chance = None if options.poisson is None else Random(options.poisson)
-    gc.disable()  # its pauses would count as the server's
-    asyncio.run(_run(load, phases, chance))
+    rng = None if options.poisson is None else Random(options.poisson)
+    gc.disable()  # its pauses would be attributed to the server
+    asyncio.run(_run(load, phases, rng))
     print(json.dumps(report(load.outcomes, phases)))
     return 0
 

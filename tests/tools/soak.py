@@ -1,7 +1,8 @@
-"""The server under load, over time and while it is stopped: `python -m tests.tools.soak [PART...]`.
+"""Soak tests: the server under load, over time, during restarts and under attack.
 
-Each part starts servers, loads them from another process (tests/tools/load.py), and gives lines:
-what was looked at, its limit, what was measured. Fails if a line is beyond its limit.
+`python -m tests.tools.soak [PART...]` runs all parts, or those you name. Each part starts servers,
+loads them from another process (tests/tools/load.py) and prints what it measured with its limit.
+The exit status is 1 if a measurement exceeds its limit.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,22 +30,24 @@ from PIL import Image
 from app.errors import PasticheError
 from app.pixels.canvas import Finish, canvas_size
 from app.pixels.images import read_header, read_pixels
-from tests.system.test_deployment import ROOT, gateway
 from tests.tools import fuzz
+from tests.tools.gateway import gateway
+from tests.tools.hostile_images import ACCEPTED_FILES, CAP, REFUSED_FILES
+from tests.tools.image_files import LINEAR, chunk, grey_by_table, png_header, red_for_cyan
 from tests.tools.load import ACCEPTED, NO_CONNECTION, REFUSED, RESET, TIMEOUT, Report, photograph
-from tests.tools.standin import Server, serving
-from tests.unit.app.pixels.test_container import ACCEPTED_FILES, CAP, REFUSED_FILES
-from tests.unit.app.pixels.test_images import LINEAR, chunk, grey_by_table, png_header, red_for_cyan
+from tests.tools.repository import ROOT
+from tests.tools.servers import ServerProcess, readiness, server_process
 
 MB, MIB = 1_000_000, 2**20
-SIDE = 128  # pixels of the pictures for stand-in networks
-CALMS = 5  # calm phases before and after a flood
-SETTLED = 5  # seconds after a flood in which all must be as before
+SIDE = 128  # pixels; of the pictures for stand-in networks
+CALM_PHASES = 5  # before and after a flood
+SETTLING_SECONDS = 5  # after a flood, until everything must be as before
+PROBE_RATE = 20  # requests per second to /healthz during an attack
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at."""
+    """A measurement and its limit."""
 
     what: str
     limit: str
@@ -59,32 +63,29 @@ def at_least(what: str, measured: float, limit: float, unit: str = "") -> Line:
     return Line(what, f">= {limit:.4g}{unit}", f"{measured:.4g}{unit}", measured >= limit)
 
 
-class Attack:
-    """The load generator at work on a server's port."""
+Phases = Sequence[tuple[float, float]]  # (rate, seconds) of each
 
-    def __init__(
-        self,
-        port: int,
-        style: str,
-        phases: Sequence[tuple[float, float]],
-        sides: Sequence[int] = (SIDE,),
-        *more: str,
-    ) -> None:
+
+class Attack:
+    """The load generator in a process of its own."""
+
+    def __init__(self, port: int, path: str, phases: Phases, *arguments: str) -> None:
         rates, seconds = zip(*phases, strict=True)
         command = [sys.executable, "-m", "tests.tools.load"]
-        command += [f"http://127.0.0.1:{port}/stylize?style={style}", "--rate", *map(str, rates)]
-        command += ["--seconds", *map(str, seconds), "--sides", *map(str, sides), *more]
+        command += [f"http://127.0.0.1:{port}{path}", "--rate", *map(str, rates)]
+        command += ["--seconds", *map(str, seconds), *arguments]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send no more requests."""
         self._process.terminate()
 
-    def over(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether all requests have been sent and answered."""
         return self._process.poll() is not None
 
     def reports(self) -> list[Report]:
-        """Of each phase, when all is over."""
+        """Wait until the attack is over, and return a report for each phase."""
         out, _ = self._process.communicate()
         if self._process.returncode:
             raise RuntimeError("the load generator failed")
@@ -92,30 +93,38 @@ class Attack:
         return reports
 
 
+def stylize_load(
+    port: int, style: str, phases: Phases, sides: Sequence[int] = (SIDE,), *arguments: str
+) -> Attack:
+    """Load /stylize with photographs that have these sides."""
+    path = f"/stylize?style={style}"
+    return Attack(port, path, phases, "--sides", *map(str, sides), *arguments)
+
+
 def count(reports: Sequence[Report], *statuses: int | str) -> int:
     return sum(report["statuses"].get(str(s), 0) for report in reports for s in statuses)
 
 
 def p99(report: Report, which: str) -> float:
-    """Seconds; without end where there was none."""
+    """Return the 99th percentile in seconds; infinity without any responses."""
     seconds: float = report[which].get("p99", math.inf)
     return seconds
 
 
-def middle(reports: Sequence[Report], which: str) -> float:
-    """Seconds to answer, the median over phases of their `p99` or `p50`; without end if none."""
+def median_latency(reports: Sequence[Report], which: str) -> float:
+    """Return the median over phases of their `p99` or `p50`, in seconds."""
     seconds: float = median(report["accepted"].get(which, math.inf) for report in reports)
     return seconds
 
 
-def first_style(server: Server) -> str:
+def first_style(server: ServerProcess) -> str:
     style: str = json.loads(server.get("/styles"))["styles"][0]["id"]
     return style
 
 
 @dataclass(frozen=True)
 class Flood:
-    """A flood: how long its phases last, and how strictly it is judged (1 as promised)."""
+    """The length of a flood's phases in seconds, and a factor that loosens the limits."""
 
     seconds: float
     calm: float
@@ -125,38 +134,43 @@ class Flood:
 def flood(
     folder: Path, models: Path, flood: Flood, service: float, side: int, length: int, real: bool
 ) -> Iterator[Line]:
-    """4 and 10 times the capacity, through nginx; service: seconds of one picture, at a guess
-    for a real network; length: of the queue, in pictures.
+    """Load a server through nginx with 4 and 10 times its capacity.
+
+    service: seconds per picture, an estimate for a real network; length: of the queue, in pictures.
     """
     pixels = side * side
     settings: dict[str, object] = {"models": models, "queue_pixels": length * pixels}
-    if real:  # one thread, so that generator, nginx and event loop do not slow down the inference
+    if real:  # one thread, to leave a core for the generator, nginx and the event loop
         settings |= {"device": "auto", "threads": 1}
     else:
         settings["batch_pixels"] = 4 * pixels
     per_pixel = 0 if real else service / pixels
     with (
-        serving(folder / "server.log", per_pixel, **settings) as server,
+        server_process(folder / "server.log", seconds_per_pixel=per_pixel, **settings) as server,
         gateway(folder, server.port) as connection,
     ):
         style = first_style(server)
-        if real:  # what it takes here, all else at work too
+        if real:  # measure it, with all other processes running
             full = [(2 / service, 10.0), (2 / service, flood.seconds)]
-            service = 1 / Attack(connection.port, style, full, (side,)).reports()[1]["goodput"]
+            reports = stylize_load(connection.port, style, full, (side,)).reports()
+            service = 1 / reports[1]["goodput"]
         capacity = 1 / service
-        calm, gap = [(capacity / 2, flood.calm)] * CALMS, (capacity / 2, float(SETTLED))
+        calm, gap = (
+            [(capacity / 2, flood.calm)] * CALM_PHASES,
+            (capacity / 2, float(SETTLING_SECONDS)),
+        )
         steady = (1.5 * capacity, flood.seconds)
         phases = [*calm, steady, gap]
         for times in (4, 10):
             phases += [(times * capacity, flood.seconds), gap, *calm]
-        reports = Attack(connection.port, style, phases, (side,)).reports()
-    before, rest = reports[:CALMS], reports[CALMS + 2 :]
-    floods = {4: rest[0], 10: rest[CALMS + 2]}
-    after = {4: rest[2 : CALMS + 2], 10: rest[CALMS + 4 :]}
+        reports = stylize_load(connection.port, style, phases, (side,)).reports()
+    before, rest = reports[:CALM_PHASES], reports[CALM_PHASES + 2 :]
+    floods = {4: rest[0], 10: rest[CALM_PHASES + 2]}
+    after = {4: rest[2 : CALM_PHASES + 2], 10: rest[CALM_PHASES + 4 :]}
     peak = max(report["goodput"] for report in reports)
-    yield Line("peak goodput", "-", f"{peak:.3g} pictures/s of {service:.3g} s each", True)
+    yield Line("peak goodput", "-", f"{peak:.3g} pictures/s at {service:.3g} s each", True)
     spread = " ".join(f"{p99(report, 'accepted'):.3g}" for report in before)
-    yield Line("p99 of the calm phases before any flood", "-", f"{spread} s", True)
+    yield Line("p99 of the calm phases before the floods", "-", f"{spread} s", True)
     for times, report in floods.items():
         at = f"at {times}x, {report['sent']} requests: "
         slack = flood.slack
@@ -171,27 +185,30 @@ def flood(
         yield at_most(f"{at}503 without Retry-After", report["without_retry_after"], 0)
         others = report["sent"] - count([report], ACCEPTED, REFUSED)
         yield at_most(f"{at}neither 200 nor 503, resets", others, 0)
-        # The median of some phases: in any one the machine may have a bad moment, flood or not.
+        # The median over several phases, because another process may disturb any one of them.
         for which in ("p99", "p50"):
-            again = middle(after[times], which) / middle(before, which)
-            yield at_most(f"{at}{which} {SETTLED} s after / before", again, 1.1 * slack)
+            again = median_latency(after[times], which) / median_latency(before, which)
+            yield at_most(f"{at}{which} {SETTLING_SECONDS} s after / before", again, 1.1 * slack)
     yield Line("p99 lateness of the generator", "-", f"{floods[10]['late']['p99']} s", True)
     calms = [*before, *after[4], *after[10]]
     yield at_most(
-        "not 200 when calm",
+        "not 200 in the calm phases",
         sum(r["sent"] for r in calms) - count(calms, ACCEPTED),
         0,
     )
 
 
 def leaving(folder: Path, models: Path, times: int, service: float) -> Iterator[Line]:
-    """Callers who leave: one whose picture waits, one whose batch has begun.
+    """Disconnect clients while their picture is queued, and while its batch is running.
 
-    service: seconds of a picture, in which four of them must reach the server.
+    service: seconds per picture, within which four requests must reach the server.
     """
     dropped = unharmed = 0
-    with serving(
-        folder / "server.log", service / SIDE**2, models=models, batch_pixels=2 * SIDE**2
+    with server_process(
+        folder / "server.log",
+        seconds_per_pixel=service / SIDE**2,
+        models=models,
+        batch_pixels=2 * SIDE**2,
     ) as server:
         target = f"/stylize?style={first_style(server)}"
 
@@ -218,68 +235,73 @@ def leaving(folder: Path, models: Path, times: int, service: float) -> Iterator[
             painted = server.metric("pastiche_batch_size_sum")
             first = call(f"first-{i}")
             admitted(1)
-            time.sleep(service / 5)  # it is begun; the next two wait, and are one batch
+            time.sleep(service / 5)  # it is running; the next two are queued and form a batch
             mate, leaver = call(f"mate-{i}"), call(f"batch-leaver-{i}")
             waiting = call(f"leaver-{i}", SIDE // 2)
             full = admitted(3.25)
             waiting.close()
             dropped += full and admitted(3)
             unharmed += good(first)
-            time.sleep(service / 5)  # the batch of two has begun
+            time.sleep(service / 5)  # the batch of two is running
             leaver.close()
             unharmed += good(mate)
             admitted(0)
             dropped += server.metric("pastiche_batch_size_sum") - painted == 3
-        logged = [line for line in server.requests() if "leaver" in line["request_id"]]
-    yield at_least("left the queue at once, and never painted", dropped, 2 * times)
-    yield at_least("answered 200 beside one who left", unharmed, 2 * times)
+        logged = [line for line in server.access_log() if "leaver" in line["request_id"]]
+    yield at_least("removed from the queue on disconnect, never painted", dropped, 2 * times)
+    yield at_least("answered 200 in a batch with a disconnected client", unharmed, 2 * times)
     statuses = [line["status"] for line in logged]
     yield at_least("logged as 499", statuses.count(499), 2 * times)
 
 
 def stopping(folder: Path, models: Path, times: int) -> Iterator[Line]:
-    """SIGTERM under twice the load that the server can take, seen without a gateway."""
+    """Stop a server at twice its capacity, without a gateway."""
     answered = lost = unready = logged = 0
     service, rate = 0.05, 40.0
     log = folder / "server.log"
     for i in range(times):
         settings = {"models": models, "queue_pixels": 20 * SIDE**2, "shutdown_delay": 0.5}
         log.unlink(missing_ok=True)
-        with serving(log, service / SIDE**2, **settings) as server:
-            attack = Attack(server.port, first_style(server), [(rate, 3.0)], (SIDE,), "--fresh")
-            while not attack.over() and server.metric("pastiche_admitted_pixels") < 10 * SIDE**2:
+        with server_process(log, seconds_per_pixel=service / SIDE**2, **settings) as server:
+            style = first_style(server)
+            attack = stylize_load(server.port, style, [(rate, 3.0)], (SIDE,), "--fresh")
+            while not attack.is_over() and server.metric("pastiche_admitted_pixels") < 10 * SIDE**2:
                 time.sleep(0.05)
             server.process.terminate()
             time.sleep(0.1)
-            unready += server.readiness() == "draining"
+            unready += readiness(server.port)["status"] == "draining"
             reports = attack.reports()
             server.process.wait(60)
         answered += count(reports, ACCEPTED)
         lost += count(reports, RESET, TIMEOUT)
-        lines = [line for line in server.requests() if line["route"] == "/stylize"]
+        lines = [line for line in server.access_log() if line["route"] == "/stylize"]
         logged += sum(line["status"] == ACCEPTED for line in lines)
         print(f"stop {i + 1}: {reports[0]['statuses']}", file=sys.stderr)
         if not count(reports, NO_CONNECTION):
             raise RuntimeError("the load ended before the server did")
-    yield at_least("readiness is down first", unready, times)
-    yield at_most(f"connections without an answer, beside {answered} accepted", lost, 0)
-    yield at_most("accepted as the log has it, but not answered", logged - answered, 0)
+    yield at_least("not ready before the port closes", unready, times)
+    yield at_most(f"requests lost, with {answered} answered 200", lost, 0)
+    yield at_most("logged as 200, but not received", logged - answered, 0)
 
 
 def restarting(
     folder: Path, models: Path, times: int, requests: int, rate: float
 ) -> Iterator[Line]:
-    """Two servers behind nginx, restarted in turn under load, so often and for so many requests."""
+    """Restart two servers behind nginx in turn under load, at least `times` times."""
     with ExitStack() as stack:
-        # Longer than nginx passes over a server that has come back: fail_timeout, to full seconds.
-        settings = {"models": models, "shutdown_delay": 3}
+        # The delay is longer than nginx avoids a server that has restarted (fail_timeout).
+        settings = {
+            "seconds_per_pixel": 0.005 / SIDE**2,
+            "models": models,
+            "shutdown_delay": 3,
+        }
         servers = [
-            stack.enter_context(serving(folder / f"server{i}.log", 0.005 / SIDE**2, **settings))
+            stack.enter_context(server_process(folder / f"server{i}.log", **settings))
             for i in range(2)
         ]
         ports = (server.port for server in servers)
         connection = stack.enter_context(gateway(folder, *ports))
-        attack = Attack(connection.port, first_style(servers[0]), [(rate, 3600.0)])
+        attack = stylize_load(connection.port, first_style(servers[0]), [(rate, 3600.0)])
         began, done = time.monotonic(), 0
         while done < times or (time.monotonic() - began) * rate < requests:
             for server in servers:
@@ -289,29 +311,30 @@ def restarting(
         attack.stop()
         reports = attack.reports()
     sent = sum(report["sent"] for report in reports)
-    yield at_least(f"requests in {done} rolling restarts", sent, 0.9 * requests)
+    yield at_least(f"requests during {done} rolling restarts", sent, 0.9 * requests)
     others = {s: n for s, n in reports[0]["statuses"].items() if s != str(ACCEPTED)}
-    yield at_most(f"of them not answered 200 {others or ''}".rstrip(), sum(others.values()), 0)
+    yield at_most(f"requests not answered 200 {others or ''}".rstrip(), sum(others.values()), 0)
 
 
 def growth(
     folder: Path, models: Path, requests: int, rate: float, sides: Sequence[int], **more: float
 ) -> tuple[int, Report]:
-    """How much memory a server takes more after so many requests, in bytes, after a tenth.
+    """Return the bytes by which a server's memory grows over `requests` requests, and a report.
 
-    Before, at ten times the rate for a while, so that the largest batches have been painted.
+    A warm-up comes first: ten times the rate, to paint the largest batches, then a tenth of the
+    requests.
     """
-    with serving(folder / "server.log", models=models, **more) as server:
+    with server_process(folder / "server.log", models=models, **more) as server:
         style = first_style(server)
         warm_up = [(10 * rate, 20.0), (rate, requests / 10 / rate)]
-        Attack(server.port, style, warm_up, sides).reports()
-        before = server.resident()
-        (report,) = Attack(server.port, style, [(rate, requests / rate)], sides).reports()
-        return server.resident() - before, report
+        stylize_load(server.port, style, warm_up, sides).reports()
+        before = server.resident_bytes()
+        (report,) = stylize_load(server.port, style, [(rate, requests / rate)], sides).reports()
+        return server.resident_bytes() - before, report
 
 
 def memory(folder: Path, models: Path, requests: int, rate: float) -> Iterator[Line]:
-    """Pictures of many sizes, on a real network; the control keeps 8 KiB of each request."""
+    """Paint pictures of many sizes with a real network; the control leaks 8 KiB per request."""
     sides = (32, 100, 48, 128, 36, 80, 24, 160, 64, 28)
     limit = 32 * requests / 10_000
     grown, report = growth(folder, models, requests, rate, sides)
@@ -325,7 +348,7 @@ def memory(folder: Path, models: Path, requests: int, rate: float) -> Iterator[L
 
 
 def refusing(folder: Path, models: Path, requests: int, rate: float) -> Iterator[Line]:
-    """Requests that a full queue refuses; the control keeps 4 KiB of each."""
+    """Send requests that a full queue refuses; the control leaks 4 KiB per request."""
     limit = requests / 1000
     for leak in (0, 4096):
         grown, report = refused_growth(folder, models, requests, rate, leak)
@@ -334,45 +357,57 @@ def refusing(folder: Path, models: Path, requests: int, rate: float) -> Iterator
         else:
             refused = count([report], REFUSED)
             yield at_least(f"refused, of {report['sent']}", refused, report["sent"])
-            yield at_most("growth over them", grown / MIB, limit, " MiB")
+            yield at_most("growth over these requests", grown / MIB, limit, " MiB")
 
 
 def refused_growth(
     folder: Path, models: Path, requests: int, rate: float, leak: int
 ) -> tuple[int, Report]:
-    with serving(
-        folder / "server.log", 600 / 256**2, models=models, queue_pixels=256**2, leak=leak
+    """Return the bytes by which memory grows over refused requests, and a report of them."""
+    phases = [(rate, requests / rate)]
+    with server_process(
+        folder / "server.log",
+        seconds_per_pixel=600 / 256**2,
+        models=models,
+        queue_pixels=256**2,
+        leak=leak,
     ) as server:
         style = first_style(server)
         blocking = threading.Thread(
-            target=lambda: Attack(server.port, style, [(1, 0.5)], (256,)).reports(), daemon=True
+            target=lambda: stylize_load(server.port, style, [(1, 0.5)], (256,)).reports(),
+            daemon=True,
         )
-        blocking.start()  # a picture of ten minutes
+        blocking.start()  # a picture that takes ten minutes
         while not server.metric("pastiche_admitted_pixels"):
             time.sleep(0.05)
-        Attack(server.port, style, [(rate, requests / rate)]).reports()
-        before = server.resident()
-        (report,) = Attack(server.port, style, [(rate, requests / rate)]).reports()
-        return server.resident() - before, report
+        stylize_load(server.port, style, phases).reports()
+        before = server.resident_bytes()
+        (report,) = stylize_load(server.port, style, phases).reports()
+        return server.resident_bytes() - before, report
 
 
 def slow(folder: Path, models: Path, connections: int, seconds: float) -> Iterator[Line]:
-    """Connections on which a header or a body comes byte by byte, and what others notice."""
+    """Send headers and bodies byte by byte, and measure the effect on other clients."""
     service, header = 0.02, b"POST /stylize?style=a HTTP/1.1\r\nHost: a\r\n"
     body = header + b"Content-Type: image/png\r\nContent-Length: 33554432\r\n\r\n"
     settings = {"models": models, "header_seconds": 600, "body_seconds": 600}
     settings["connections"] = 2 * connections
-    with serving(folder / "server.log", service / SIDE**2, **settings) as server, ExitStack() as ex:
+    with (
+        server_process(
+            folder / "server.log", seconds_per_pixel=service / SIDE**2, **settings
+        ) as server,
+        ExitStack() as stack,
+    ):
         style = first_style(server)
 
         def others() -> Report:
-            return Attack(server.port, style, [(0.5 / service, seconds)]).reports()[0]
+            return stylize_load(server.port, style, [(0.5 / service, seconds)]).reports()[0]
 
         before = others()
         sockets = []
         for number in range(connections):
             address = ("127.0.0.1", server.port)
-            sockets.append(ex.enter_context(socket.create_connection(address)))
+            sockets.append(stack.enter_context(socket.create_connection(address)))
             sockets[-1].sendall((header, body)[number % 2])
         over = threading.Event()
 
@@ -387,13 +422,56 @@ def slow(folder: Path, models: Path, connections: int, seconds: float) -> Iterat
         over.set()
         dripping.join()
     ratio = p99(during, "accepted") / p99(before, "accepted")
-    yield at_most(f"p99 of others beside {connections} slow connections / without", ratio, 2)
+    yield at_most(f"p99 of other clients with {connections} slow connections / without", ratio, 2)
     bad = before["sent"] + during["sent"] - count([before, during], ACCEPTED)
-    yield at_most("others not answered 200", bad, 0)
+    yield at_most("other requests not answered 200", bad, 0)
+
+
+def hostile(
+    folder: Path, models: Path, requests: int, parallel: int, slack: float = 1
+) -> Iterator[Line]:
+    """Send all hostile requests, directly and through nginx, while probing /healthz.
+
+    requests: hostile requests each way; parallel: their connections; slack: loosens the limits.
+    """
+    with (
+        server_process(folder / "server.log", models=models) as server,
+        gateway(folder, server.port) as connection,
+    ):
+        calm_phases = [(PROBE_RATE, max(5.0, requests / 100))]
+        (calm,) = Attack(server.port, "/healthz", calm_phases, "--fresh").reports()
+        baseline = calm["accepted"]["p999"]
+        yield Line("p99.9 of /healthz without hostile requests", "-", f"{baseline} s", True)
+        send_hostile(server.port, requests // 10, parallel)  # warm-up
+        for way, port in (("directly", server.port), ("through nginx", connection.port)):
+            before = server.resident_bytes()
+            probes = Attack(server.port, "/healthz", [(PROBE_RATE, 3600.0)], "--fresh")
+            statuses = send_hostile(port, requests, parallel)
+            probes.stop()
+            (report,) = probes.reports()
+            grown = server.resident_bytes() - before
+            where = f"{requests} hostile requests {way}"
+            shown = dict(sorted(statuses.items()))
+            yield Line(f"{where}: statuses", "-", str(shown).strip("{}"), True)
+            broken = sum(statuses[s] for s in ("500", "501", "502", "504", "timeout"))
+            yield at_most(f"{where}: failed", broken, 0)
+            sent, failed = report["sent"], report["sent"] - count([report], ACCEPTED)
+            yield at_most(f"{where}: /healthz not answered 200, of {sent}", failed, 0)
+            latency = report["accepted"].get("p999", math.inf)
+            yield at_most(f"{where}: p99.9 of /healthz", latency, 0.1 * slack, " s")
+            yield at_most(f"{where}: growth of memory", grown / MB, 32, " MB")
+
+
+def send_hostile(port: int, requests: int, parallel: int) -> Counter[str]:
+    """Send hostile requests from another process, and count the statuses."""
+    command = [sys.executable, "-m", "tests.tools.hostile", str(port)]
+    command += ["--requests", str(requests), "--parallel", str(parallel)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    return Counter(json.loads(done.stdout))
 
 
 def cost(content: bytes, strength: float = 1.0) -> tuple[float, bool]:
-    """Least seconds of CPU of three tries to decode a file, and whether it is accepted."""
+    """Return the CPU seconds to decode a file, the least of three runs, and whether it succeeds."""
     finish = Finish(strength)
     seconds, accepted = math.inf, True
     for _ in range(3):
@@ -409,9 +487,9 @@ def cost(content: bytes, strength: float = 1.0) -> tuple[float, bool]:
 
 
 def largest() -> Iterator[tuple[str, bytes]]:
-    """Files of the most pixels, full of noise as far as a body may be: they cost the most."""
-    dice, side = np.random.default_rng(0), math.isqrt(CAP)
-    noise = dice.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    """Yield the most expensive files: of the most pixels, with as much noise as a body may have."""
+    rng, side = np.random.default_rng(0), math.isqrt(CAP)
+    noise = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
     calm = (noise // 96 + np.arange(side, dtype=np.uint8)[:, None] // 2).astype(np.uint8)
     for format, image, options in (
         ("JPEG", noise, {"quality": 90}),
@@ -431,11 +509,12 @@ def largest() -> Iterator[tuple[str, bytes]]:
 
 
 def coloured() -> Iterator[tuple[str, bytes, float]]:
-    """JPEGs of the most pixels whose colours must be converted, and seconds of CPU allowed for
-    them at full size. Noise is the worst: no two pixels are converted alike.
+    """Yield JPEGs of the most pixels that need a colour conversion, with their limit in seconds.
+
+    The limit is for the CPU time at full size. Noise costs most: all its pixels differ.
     """
-    dice, side = np.random.default_rng(0), math.isqrt(CAP)
-    noise = dice.integers(0, 256, (side, side, 4), dtype=np.uint8)
+    rng, side = np.random.default_rng(0), math.isqrt(CAP)
+    noise = rng.integers(0, 256, (side, side, 4), dtype=np.uint8)
     inks = Image.fromarray(noise, "CMYK")
     light = Image.fromarray(np.ascontiguousarray(noise[..., :3]))
     for kind, image, quality, profile, limit in (
@@ -450,14 +529,14 @@ def coloured() -> Iterator[tuple[str, bytes, float]]:
 
 
 def files() -> Iterator[Line]:
-    """What a file may cost before it is refused, and at most; CPU time of one thread."""
+    """Measure the CPU time of one thread for decoding or rejecting files."""
     refused = [cost(content) for content, _ in REFUSED_FILES]
-    yield at_most(f"accepted of {len(refused)} hostile files", sum(ok for _, ok in refused), 0)
-    yield at_most("CPU of the costliest of them", max(s for s, _ in refused), 0.25, " s")
+    yield at_most(f"hostile files accepted, of {len(refused)}", sum(ok for _, ok in refused), 0)
+    yield at_most("CPU of the most expensive one", max(s for s, _ in refused), 0.25, " s")
     accepted = [cost(content) for content in ACCEPTED_FILES]
     sound = sum(ok for _, ok in accepted)
-    yield at_least(f"accepted of {len(accepted)} with much beside the pixels", sound, len(accepted))
-    yield at_most("CPU of the costliest of them", max(s for s, _ in accepted), 1, " s")
+    yield at_least(f"files with much metadata accepted, of {len(accepted)}", sound, len(accepted))
+    yield at_most("CPU of the most expensive one", max(s for s, _ in accepted), 1, " s")
     for kind, content in largest():
         seconds, ok = cost(content)
         verdict = "accepted" if ok else "refused"
@@ -468,22 +547,25 @@ def files() -> Iterator[Line]:
         seconds, _ = cost(content)
         yield at_most(what, seconds, limit if "matrix" in kind else 1, " s")
         seconds, _ = cost(content, strength=0.5)
-        yield at_most(f"{what} where the photograph shows", seconds, limit, " s")
+        yield at_most(f"{what} with strength 0.5", seconds, limit, " s")
 
 
 def fuzzed(images: int, requests: int) -> Iterator[Line]:
-    """Damaged images through the decoder, nonsense and odd requests through a server."""
+    """Decode damaged images, and send malformed requests to a server."""
     broken = fuzz.images(images, 0, os.cpu_count() or 1)
-    yield at_most(f"of {images} damaged images, not decoded or refused", broken, 0)
-    sent = fuzz.requests(requests, 0)  # raises at a fault
-    yield at_least("requests without a 500, the server as before", sent, requests)
+    yield at_most(f"of {images} damaged images, neither decoded nor rejected", broken, 0)
+    sent = fuzz.requests(requests, 0)  # raises if the server fails
+    yield at_least("requests without a 500, the server unchanged", sent, requests)
 
 
 Part = Callable[[Path, Path], Iterator[Line]]
 
 
 def parts(bundled: Path) -> dict[str, Part]:
-    """Every part in its long form, by name; each takes a folder to write to and a tiny network."""
+    """Return the long form of every part, by name.
+
+    Each takes a folder to write to and a models folder with a tiny network.
+    """
     return {
         "flood": lambda f, m: flood(f, m, Flood(20, 12), 0.05, SIDE, 40, real=False),
         "flood-real": lambda f, _: flood(f, bundled, Flood(30, 40), 0.25, 256, 8, real=True),
@@ -493,21 +575,22 @@ def parts(bundled: Path) -> dict[str, Part]:
         "memory": lambda f, _: memory(f, bundled, 10_000, 25),
         "refusing": lambda f, m: refusing(f, m, 1000, 50),
         "slow": lambda f, m: slow(f, m, 500, 30),
+        "hostile": lambda f, m: hostile(f, m, 10_000, 32),
         "files": lambda f, m: files(),
         "fuzz": lambda f, m: fuzzed(1_000_000, 20_000),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the parts; 0 if every line is within its limit."""
+    """Run the parts. Return 0 if every measurement is within its limit."""
     from tests.conftest import make_folder
 
     known = parts(ROOT / "models")
     parser = argparse.ArgumentParser(prog="tests.tools.soak")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(known)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}")
     wanted = parser.parse_args(arguments).parts or list(known)
     if unknown := set(wanted) - set(known):
-        parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(known)}")
+        parser.error(f"unknown part {', '.join(unknown)}; choose from {', '.join(known)}")
     bad = 0
     print("| part | what | limit | measured | |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""A plain HTTP server in a thread, for what would call another."""
+"""A plain HTTP server in a thread, to stand in for another service."""
 
 import threading
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 @contextmanager
 def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Answer on a free port of this machine; its port."""
+    """Run a server with this handler on a free port, and yield the port."""
     server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

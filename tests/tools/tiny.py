@@ -10,13 +10,15 @@ COMPACT = CompactLayout(eighth_width=8, blocks=(1, 1, 1))
 LAYOUTS: tuple[Layout, ...] = (JOHNSON, COMPACT)
 
 
-def tiny_network(layout: Layout = JOHNSON, styles: int = 3, seed: int = 0) -> StyledNetwork:
+def tiny_network(
+    layout: Layout = JOHNSON, styles: int = 3, seed: int = 0, *, bold: bool = True
+) -> StyledNetwork:
     """A network of random weights and styles."""
     torch.manual_seed(seed)
-    styled = StyledNetwork(layout.build(), styles)
+    styled = StyledNetwork(layout.build(), styles, bold=bold)
     with torch.no_grad():
-        for name, weight in styled.network.named_parameters():
-            if name == "output.weight":
-                weight.mul_(10 if layout.name == "johnson" else 2)
-        styled.styles.add_(0.5 * torch.randn_like(styled.styles))
+        styled.network.output.weight.mul_(10 if layout.name == "johnson" else 2)
+        for vectors in (styled.styles, styled.bold):
+            if vectors is not None:
+                vectors.add_(0.5 * torch.randn_like(vectors))
     return styled.eval()

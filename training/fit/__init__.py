@@ -1,1 +1,1 @@
-"""Fitting: recipes, data, networks, losses, and the loop."""
+"""Training: recipes, data, networks, losses, the loop and its checkpoints."""

@@ -1,4 +1,4 @@
-"""Photographs to fit on and paintings to fit to."""
+"""Photographs to train on and paintings to learn."""
 
 import os
 import random
@@ -13,10 +13,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.fit.errors import TrainingError
 from training.fit.recipe import Recipe
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-SMALLEST_PAINTING = 64  # pixels; below it there are no strokes to learn
+SMALLEST_PAINTING = 64  # pixels; smaller pictures show no brush strokes
 _READ_ERRORS = (
     OSError,
     ValueError,
@@ -25,12 +26,12 @@ _READ_ERRORS = (
 )
 
 
-class DataError(Exception):
-    """Photos or paintings cannot be used; the message names them and says why."""
+class DataError(TrainingError):
+    """A photo or painting cannot be used; the message names the file and says why."""
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """All picture files below folder, sorted. Raises DataError if there are none."""
+    """Return all picture files below `folder`, sorted. Raises DataError if it finds nothing."""
     if not folder.is_dir():
         raise DataError(f"the photo folder {folder} does not exist")
     photos = sorted(
@@ -45,7 +46,7 @@ def find_photos(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read a picture, upright, as RGB. Raises DataError naming the file."""
+    """Read a picture as RGB, rotated as its EXIF data says. Raises DataError."""
     try:
         with Image.open(path) as image:
             image.draft("RGB", (1024, 1024))
@@ -55,15 +56,15 @@ def read_image(path: Path) -> Image.Image:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """float32 [1, 3, H, W] in [0, 1] of an RGB picture."""
+    """Convert an RGB picture to float32 [1, 3, H, W] in [0, 1]."""
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
     return pixels.permute(2, 0, 1)[None].float() / 255
 
 
 def load_image(path: Path, shorter_side: int) -> Tensor:
-    """A picture resized to `shorter_side` pixels, float32 [1, 3, H, W] in [0, 1].
+    """Read a picture and resize it: float32 [1, 3, H, W] in [0, 1], min(H, W) = `shorter_side`.
 
-    Raises DataError if it cannot be read.
+    Raises DataError.
     """
     return _resized(read_image(path), shorter_side)
 
@@ -75,29 +76,34 @@ def _resized(image: Image.Image, shorter_side: int) -> Tensor:
 
 
 def load_painting(path: Path, shorter_side: int) -> Tensor:
-    """As load_image. Raises DataError if it cannot be read or is too small to learn from."""
+    """Like load_image, but also raise DataError if the picture is too small to learn from."""
     image = read_image(path)
     if min(image.size) < SMALLEST_PAINTING:
         raise DataError(
             f"the painting {path} is {image.width}x{image.height} pixels; "
-            f"each side must have at least {SMALLEST_PAINTING}"
+            f"each side must be at least {SMALLEST_PAINTING}"
         )
     return _resized(image, shorter_side)
 
 
 @dataclass
 class Batch:
-    """What one step sees: photos uint8 [N, 3, crop, crop], a style number for each, int64 [N]."""
+    """The samples of one step: photos uint8 [N, 3, crop, crop], style_index int64 [N].
+
+    boldness: float32 [N], from 0, the default vectors, to 1, the bold ones. unreadable: an error
+    message for each photo that could not be read and was replaced.
+    """
 
     photos: Tensor
     style_index: Tensor
+    boldness: Tensor
     unreadable: list[str] = field(default_factory=list)
 
 
 class Batches(Dataset[Batch]):
-    """The batch of every step, each a pure function of (seed, step, rank).
+    """The batch of every step, a pure function of (seed, step, rank).
 
-    So a run that resumes at a step sees what it would have seen, with nothing to restore.
+    A resumed fit therefore sees the same batches, without any state to restore.
     """
 
     def __init__(self, photos: list[Path], recipe: Recipe, rank: int = 0) -> None:
@@ -108,37 +114,44 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         size, crop = self.recipe.phase(step).shape(step)
-        dice = random.Random(f"{self.recipe.seed}/{step}/{self.rank}")
+        rng = random.Random(f"{self.recipe.seed}/{step}/{self.rank}")
         shares = [style.share for style in self.recipe.styles]
-        styles = dice.choices(range(len(shares)), shares, k=size)
+        styles = rng.choices(range(len(shares)), shares, k=size)
         unreadable: list[str] = []
-        crops = [self._crop(crop, dice, unreadable) for _ in range(size)]
+        crops = [self._crop(crop, rng, unreadable) for _ in range(size)]
         photos = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        return Batch(photos, torch.tensor(styles), unreadable)
+        boldness = [self._boldness(rng) for _ in range(size)]
+        return Batch(photos, torch.tensor(styles), torch.tensor(boldness), unreadable)
 
-    def _crop(self, side: int, dice: random.Random, unreadable: list[str]) -> NDArray[np.uint8]:
-        for photo in self._draw(dice):
+    def _boldness(self, rng: random.Random) -> float:
+        if self.recipe.bold_style_weight is None:
+            return 0.0
+        # Half of the samples are fitted to the default vectors, a quarter to the bold ones.
+        return rng.choice((0.0, 0.0, 1.0, rng.random()))
+
+    def _crop(self, side: int, rng: random.Random, unreadable: list[str]) -> NDArray[np.uint8]:
+        for photo in self._candidates(rng):
             try:
-                return np.asarray(random_crop(read_image(photo), side, dice))
+                return np.asarray(random_crop(read_image(photo), side, rng))
             except DataError as error:
                 unreadable.append(str(error))
         raise DataError(f"none of the {len(self.photos)} photos can be read; {unreadable[-1]}")
 
-    def _draw(self, dice: random.Random) -> Iterator[Path]:
-        yield dice.choice(self.photos)
-        # Reached only where photos are broken: then try each once.
-        yield from dice.sample(self.photos, len(self.photos))
+    def _candidates(self, rng: random.Random) -> Iterator[Path]:
+        yield rng.choice(self.photos)
+        # If that one is broken, try every photo once, in random order.
+        yield from rng.sample(self.photos, len(self.photos))
 
 
-def random_crop(image: Image.Image, side: int, dice: random.Random) -> Image.Image:
-    """A square of `side` pixels from a random place at a random scale, flipped half the time.
+def random_crop(image: Image.Image, side: int, rng: random.Random) -> Image.Image:
+    """Cut a square at a random position and scale, mirror it half the time, resize it to `side`.
 
-    The crop covers between a half and the whole of the shorter side.
+    The square covers between half and all of the picture's shorter side.
     """
     shorter = min(image.size)
-    window = min(shorter, max(side, round(shorter * dice.uniform(0.5, 1.0))))
-    left = dice.randint(0, image.width - window)
-    top = dice.randint(0, image.height - window)
+    window = min(shorter, max(side, round(shorter * rng.uniform(0.5, 1.0))))
+    left = rng.randint(0, image.width - window)
+    top = rng.randint(0, image.height - window)
     box = (left, top, left + window, top + window)
     crop = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-    return ImageOps.mirror(crop) if dice.random() < 0.5 else crop
+    return ImageOps.mirror(crop) if rng.random() < 0.5 else crop

@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from training.fit.errors import TrainingError
+
 VGG_NAMES = ("vgg16", "vgg19")
 _PLACE = re.compile(r"(?:conv|embed)(\d+)_(\d+)\.(?:weight|bias)|normalize\.(?:weight|bias)")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, RGB in [0, 1]
 
 
-class LossNetworkError(Exception):
+class LossNetworkError(TrainingError):
     """A loss network could not be loaded; the message says why and what to do."""
 
 

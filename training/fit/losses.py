@@ -1,8 +1,8 @@
-"""Perceptual losses, normalised so that one set of weights holds across loss networks.
+"""Perceptual losses, normalised so that the same weights suit every loss network.
 
 Content and style after Gatys et al. (arXiv:1508.06576) and Johnson et al. (arXiv:1603.08155).
-Departure from both: every term is divided by the mean square of its target, so that it counts
-relative error and does not depend on how large a loss network's features happen to be.
+Unlike both, every term is divided by the mean square of its target: it is a relative error and
+does not depend on the scale of a loss network's features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from training.fit.features import LossNetwork
 
-TILE = 32  # pixels, of which spectra are taken
-PERIOD = 4  # pixels; the transform network works at a quarter of the resolution
+TILE = 32  # pixels; side of the squares whose spectra are computed
+PERIOD = 4  # pixels; the stride of Johnson's layout
+PERIODS_IN_TILE = 8  # of a grid, in the squares whose spectra show it
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
-ROUNDING = (1 / 255) ** 2 / 12  # variance that 8 bits add; keeps flat tiles from ruling
+ROUNDING = (1 / 255) ** 2 / 12  # variance of 8-bit rounding; keeps flat tiles from dominating
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -38,70 +39,73 @@ def total_variation(image: Tensor) -> Tensor:
     return down + across
 
 
-def checkerboard(image: Tensor) -> Tensor:
-    """Mean squared logarithm of what stands out in grid_spectrum, per sample: [N]; 0 is nothing."""
-    return grid_spectrum(image).log().clamp_min(0).square().mean(1)
+def checkerboard_loss(image: Tensor, period: int = PERIOD) -> Tensor:
+    """Mean squared logarithm of the peaks of grid_spectrum, per sample: [N]; 0 without peaks."""
+    return grid_spectrum(image, period).log().clamp_min(0).square().mean(1)
 
 
-def grid_spectrum(image: Tensor) -> Tensor:
-    """How far the spectrum of [N, 3, H, W] stands out where upsampling prints its grid: [N, 15].
+def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
+    """Height of the spectral peaks at the grid frequencies of [N, 3, H, W]: [N, period^2 - 1].
 
-    The frequencies are those whose periods are 2, 4 or none (Odena et al. 2016). Their energy
-    counts relative to that of the frequencies beside, so that fine strokes are no grid; 1 is not
-    standing out. The mean over tiles is geometric: a grid is seen best where little else is.
+    The frequencies are those whose periods divide `period`, the stride of the network: upsampling
+    prints its grid there (Odena et al. 2016). Their energy is divided by that of neighbouring
+    frequencies, so that fine strokes do not count as a grid: 1 means no peak. The mean over tiles
+    is geometric, because a grid is most visible where the picture has little else. H and W must be
+    at least 8 periods.
     """
-    window = torch.hann_window(TILE, periodic=True, device=image.device)
-    tiles = tiles_of(grey(image.float()), TILE, TILE // 2)
+    side = PERIODS_IN_TILE * period
+    window = torch.hann_window(side, periodic=True, device=image.device)
+    tiles = tiles_of(grey(image.float()), side, side // 2)
     tiles = (tiles - tiles.mean((2, 3), keepdim=True)) * window[:, None] * window
     floor = ROUNDING * window.square().sum() ** 2
     spectrum = torch.view_as_real(torch.fft.fft2(tiles)).square().sum(-1)
     power = (spectrum + floor).log().mean(1)
-    # The Hann window spreads a line over its next neighbours: those beside are three away.
+    # The Hann window leaks a peak into its next neighbours, so compare with those three away.
     up_down, across = ((power.roll(3, axis) + power.roll(-3, axis)) / 2 for axis in (1, 2))
-    # Across an axis, where upright and level things have their energy, everything stands out.
-    bins = torch.arange(TILE, device=image.device)
-    beside = torch.where(bins[:, None] == 0, across, (up_down + across) / 2)
-    beside = torch.where((bins == 0) & (bins[:, None] > 0), up_down, beside)
-    step = TILE // PERIOD
-    return (power - beside)[:, ::step, ::step].flatten(1)[:, 1:].exp()
+    # Horizontal and vertical edges put their energy on the axes: compare those along the axis.
+    bins = torch.arange(side, device=image.device)
+    neighbours = torch.where(bins[:, None] == 0, across, (up_down + across) / 2)
+    neighbours = torch.where((bins == 0) & (bins[:, None] > 0), up_down, neighbours)
+    peaks = (power - neighbours)[:, ::PERIODS_IN_TILE, ::PERIODS_IN_TILE]
+    return peaks.flatten(1)[:, 1:].exp()
 
 
 def grey(image: Tensor) -> Tensor:
-    """Luma [N, H, W] of [N, 3, H, W]."""
+    """Return the luma [N, H, W] of RGB [N, 3, H, W]."""
     return (image * image.new_tensor(_GREY)[:, None, None]).sum(1)
 
 
 def tiles_of(planes: Tensor, side: int, step: int) -> Tensor:
-    """All squares of so many pixels a side, one every `step`: [N, count, side, side] of [N, H, W].
+    """Cut [N, H, W] into squares, one every `step` pixels: [N, count, side, side].
 
-    Each side of a plane must have at least `side` pixels.
+    H and W must be at least `side`.
     """
     tiles = planes.unfold(1, side, step).unfold(2, side, step)
     return tiles.flatten(1, 2)
 
 
 class ContentLoss(nn.Module):
-    """Relative error of the features against those of the photograph, weighted over layers."""
+    """Relative error of the features with respect to the photo's, a weighted sum over layers."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
-        """weights: by layer name; they are scaled to sum to 1."""
+        """weights: by layer name; scaled to sum to 1."""
         super().__init__()
         self.weights = _normalised(weights)
 
     def forward(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
-        """The loss per sample, [N]."""
+        """Return the loss per sample, [N]."""
         return _weighted(
             [w * relative_error(features[name], target[name]) for name, w in self.weights.items()]
         )
 
 
 class StyleLoss(nn.Module):
-    """Relative error of the Gram matrices against those of paintings, weighted over layers."""
+    """Relative error of the Gram matrices with respect to the painting's, summed over layers."""
 
     def __init__(
         self, weights: Mapping[str, float], paintings: Sequence[Mapping[str, Tensor]]
     ) -> None:
-        """weights: by layer name, scaled to sum to 1. paintings: features [1, C, h, w] of each."""
+        """weights: by layer name, scaled to sum to 1. paintings: their features [1, C, h, w]."""
         super().__init__()
         self.weights = _normalised(weights)
         for name in self.weights:
@@ -109,7 +113,7 @@ class StyleLoss(nn.Module):
             self.register_buffer(f"gram_{name}", grams)
 
     def forward(self, features: Mapping[str, Tensor], style_index: Tensor) -> Tensor:
-        """The loss per sample, [N], against the paintings numbered by style_index, int64 [N]."""
+        """Return the loss per sample, [N]; style_index, int64 [N], selects the painting of each."""
         return _weighted(
             [
                 w * relative_error(gram_matrix(features[name]), self._gram(name)[style_index])
@@ -122,7 +126,7 @@ class StyleLoss(nn.Module):
 
 
 class PerceptualLoss(nn.Module):
-    """Content, style and total variation of a batch of pastiches under one loss network."""
+    """Content, style and total variation of a batch of pastiches, with one loss network."""
 
     def __init__(
         self,
@@ -137,14 +141,14 @@ class PerceptualLoss(nn.Module):
         self.content = ContentLoss(content_layers)
         self.layers = sorted({*content_layers, *style_layers})
         with torch.no_grad():
-            # All layers, so that one that the network lacks is told here and not in the first step.
+            # All layers, so that an unknown layer raises here and not in the first step.
             features = [network(painting, self.layers) for painting in paintings]
         self.style = StyleLoss(style_layers, features)
 
     def forward(
         self, pastiche: Tensor, photo: Tensor, style_index: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Unweighted (content, style, total variation) per sample, [N] each.
+        """Return (content, style, total variation) per sample, unweighted, [N] each.
 
         pastiche and photo: [N, 3, H, W] in [0, 1]; style_index: int64 [N].
         """

@@ -1,7 +1,7 @@
-"""Muon: momentum whose updates are orthogonal matrices (Jordan et al. 2024).
+"""Muon: momentum with orthogonalised updates (Jordan et al. 2024).
 
-For convolution kernels, as matrices of outputs x (inputs x kernel area); PyTorch's own takes only
-parameters that are matrices already. In this project's fits it needs a third fewer steps than Adam.
+Treats a convolution kernel as a matrix of outputs x (inputs * kernel area); `torch.optim.Muon`
+accepts only matrices. In the fits of this project it needs a third fewer steps than Adam.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.fit.precision import fast_type
+from training.fit.device import fast_type
 
-# Quintic of Newton-Schulz that drives singular values to about 1 in five rounds; from the source.
+# Quintic Newton-Schulz iteration of the paper: takes singular values to about 1 in five rounds.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """The nearest matrix with singular values of about 1 (0.7 to 1.2), float32 [m, n] of [m, n]."""
+    """Return the nearest matrix with singular values of 0.7 to 1.2: float32 [m, n] for [m, n]."""
     a, b, c = COEFFICIENTS
     x: Tensor = matrix.to(fast_type(matrix.device))
     tall = x.shape[0] > x.shape[1]
@@ -31,22 +31,22 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; the learning rate is the update's spectral norm."""
+    """Orthogonalised Nesterov momentum; the learning rate is the spectral norm of an update."""
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95
     ) -> None:
-        """parameters: of two or more dimensions, the outputs first. Raises ValueError if not."""
+        """parameters: of two or more dimensions, outputs first. Raises ValueError for vectors."""
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
         for group in self.param_groups:
             if any(p.ndim < 2 for p in group["params"]):
-                raise ValueError("Muon takes matrices and kernels, not vectors")
+                raise ValueError("Muon accepts matrices and kernels, not vectors")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         if closure is not None:
-            raise ValueError("Muon takes no closure")
+            raise ValueError("Muon does not support closures")
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:

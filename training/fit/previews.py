@@ -1,5 +1,6 @@
-"""Preview sheets: every style on the same few photos, written while a fit goes on."""
+"""Preview sheets: a few photos in every style, written during a fit."""
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -7,28 +8,32 @@ from PIL import Image
 from torch import Tensor
 
 from training.fit.data import DataError, load_image
-from training.fit.network import Gallery
+from training.fit.networks.styled import StyledNetwork
 
 SHEET_PHOTOS = 3
 
 
 @torch.no_grad()
-def preview_sheet(gallery: Gallery, photos: list[Tensor]) -> Image.Image:
-    """Photos [1, 3, side, side] down, the photo itself and then every style across."""
-    device = gallery.styles.device
+def preview_sheet(model: StyledNetwork, photos: list[Tensor]) -> Image.Image:
+    """Paint photos [1, 3, side, side]: a row for each photo, the photo and then every style.
+
+    If the styles have bold vectors, a second row shows those.
+    """
+    device = model.styles.device
     rows = []
-    for photo in photos:
-        index = torch.arange(len(gallery.styles), device=device)
-        painted = [gallery.paint(photo.to(device), i[None]).cpu() for i in index]
+    for photo, boldness in itertools.product(photos, (0, 1) if model.bold is not None else (0,)):
+        index = torch.arange(len(model.styles), device=device)
+        painted = [model.paint(photo.to(device), i[None], boldness).cpu() for i in index]
         rows.append(torch.cat([photo, *painted], dim=3))
     sheet = torch.cat(rows, dim=2)[0].permute(1, 2, 0)
     return Image.fromarray((sheet * 255).round().byte().numpy())
 
 
 def sheet_crops(photos: list[Path], side: int = 256) -> list[Tensor]:
-    """The middle squares of a few photos spread over the list, float32 [1, 3, side, side].
+    """Return the central squares of a few photos from all over the list.
 
-    Raises DataError if not one photo can be read.
+    Each is float32 [1, 3, side, side] in [0, 1]. Unreadable photos are skipped. Raises DataError if
+    every photo is unreadable.
     """
     stride = max(1, len(photos) // SHEET_PHOTOS)
     crops: list[Tensor] = []

@@ -1,9 +1,9 @@
-"""The recipe: everything that a fit depends on, read from TOML and overridden from the command."""
+"""The recipe: every setting of a fit, read from TOML and overridden on the command line."""
 
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,17 +16,19 @@ from pydantic import (
 )
 
 from app.model_folder import StyleId
+from training.fit.errors import TrainingError
+from training.fit.networks.layout import Blocks, CompactLayout, JohnsonLayout, Layout
 
 
-class RecipeError(Exception):
-    """A recipe could not be read; the message names the file or setting and what is allowed."""
+class RecipeError(TrainingError):
+    """A recipe is invalid; the message names the file or setting and what is allowed."""
 
 
 Weight = Annotated[float, Field(ge=0)]
 
 
-class Style(BaseModel):
-    """A painting to fit, and what is said of it beside its picture."""
+class StyleRecipe(BaseModel):
+    """A painting to fit, and its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: StyleId
@@ -36,10 +38,12 @@ class Style(BaseModel):
     year: int | None = None
     license: str = "unknown"
     painting_size: int | None = Field(
-        default=None, ge=64, description="shorter side, pixels; the recipe's, if not given"
+        default=None, ge=64, description="shorter side in pixels; default: the recipe's"
     )
-    style_weight: Weight | None = Field(default=None, description="the recipe's, if not given")
-    share: float = Field(default=1.0, gt=0, description="of the samples, relative to other styles")
+    style_weight: Weight | None = Field(default=None, description="default: the recipe's")
+    share: float = Field(
+        default=1.0, gt=0, description="share of the samples, relative to the other styles"
+    )
 
 
 Crop = Annotated[int, Field(ge=32, multiple_of=4)]
@@ -51,9 +55,10 @@ Crops = Annotated[
 
 
 class Phase(BaseModel):
-    """A stretch of steps. crop: side in pixels; several are taken in turn. batch: per process.
+    """A number of steps with one set of crop sizes.
 
-    The batch holds for the first crop; at others it shrinks or grows so that a step costs the same.
+    crop: side in pixels; the steps cycle through several. batch: images per process at the first
+    crop size; at the others it is scaled to keep the cost of a step constant.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +67,7 @@ class Phase(BaseModel):
     batch: int = Field(default=4, ge=1)
 
     def shape(self, step: int) -> tuple[int, int]:
-        """(batch, crop) at a step of the fit."""
+        """Return (batch, crop) at a step of the fit, counted from 0."""
         crop = self.crop[step % len(self.crop)]
         return max(1, round(self.batch * (self.crop[0] / crop) ** 2)), crop
 
@@ -77,30 +82,60 @@ LayerWeights = Annotated[dict[str, Weight], AfterValidator(_some_weight)]
 
 
 class Recipe(BaseModel):
-    """One fit."""
+    """All settings of one fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    styles: list[Style] = Field(min_length=1)
+    styles: list[StyleRecipe] = Field(min_length=1)
     phases: list[Phase] = Field(min_length=1)
-    width: int = Field(default=32, ge=4, le=128)
-    residual_blocks: int = Field(default=5, ge=1, le=16)
+    layout: Literal["johnson", "compact"] = "johnson"
+    width: int = Field(default=32, ge=4, le=128, description="channels of the johnson layout")
+    residual_blocks: int = Field(default=5, ge=1, le=16, description="of the johnson layout")
+    quarter_width: int = Field(
+        default=48, ge=48, le=256, description="channels of the compact layout at a quarter"
+    )
+    eighth_width: int = Field(
+        default=128, ge=4, le=512, description="channels of the compact layout at an eighth"
+    )
+    blocks: tuple[Blocks, Blocks, Blocks] = Field(
+        default=(1, 6, 2),
+        description="blocks of the compact layout: at a quarter, an eighth, a quarter",
+    )
     loss_network: str = "vgg19"
     content_layers: LayerWeights = {"relu4_1": 1.0}
     style_layers: LayerWeights = {f"relu{block}_1": 1.0 for block in range(1, 6)}
     content_weight: Weight = 1.0
     style_weight: Weight = 10.0
-    variation_weight: Weight = 0.2
-    checkerboard_weight: Weight = Field(default=0.1, description="against upsampling's grid")
-    peak_weight: Weight = Field(default=3.0, description="against activations that stand alone")
-    painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
-    learning_rate: float = Field(default=0.02, gt=0, description="of the convolutions, by Muon")
-    style_learning_rate: float = Field(
-        default=1e-2, gt=0, description="of the style vectors, by Adam"
+    bold_style_weight: float | None = Field(
+        default=None, gt=0, description="style weight of bold vectors; default: no bold vectors"
     )
-    warmup: float = Field(default=0.1, gt=0, lt=1, description="share of the steps")
+    variation_weight: Weight = 0.2
+    checkerboard_weight: Weight = Field(
+        default=0.1, description="penalty on the pixel grid of upsampling"
+    )
+    peak_weight: Weight = Field(default=3.0, description="penalty on isolated large activations")
+    painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
+    learning_rate: float = Field(
+        default=0.02, gt=0, description="peak rate of Muon, for the convolutions"
+    )
+    other_learning_rate: float = Field(
+        default=1.5e-3, gt=0, description="peak rate of Adam, for biases and depthwise kernels"
+    )
+    style_learning_rate: float = Field(
+        default=1e-2, gt=0, description="peak rate of Adam, for the style vectors"
+    )
+    warmup: float = Field(
+        default=0.1, gt=0, lt=1, description="share of the steps in which the rates rise"
+    )
     clip_norm: float = Field(default=1.0, gt=0)
     seed: int = 0
+
+    @property
+    def network_layout(self) -> Layout:
+        """The layout that the network's settings describe."""
+        kind = JohnsonLayout if self.layout == "johnson" else CompactLayout
+        names = kind.model_fields.keys() - {"name"}
+        return kind(**self.model_dump(include=names))
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> "Recipe":
@@ -109,24 +144,37 @@ class Recipe(BaseModel):
             raise ValueError("two styles have the same id")
         return self
 
+    @model_validator(mode="after")
+    def _crops_fit_the_layout(self) -> "Recipe":
+        if self.layout == "compact" and any(c % 8 or c < 64 for p in self.phases for c in p.crop):
+            raise ValueError("crops of the compact layout must be multiples of 8 from 64 up")
+        return self
+
     @property
     def painting_sizes(self) -> list[int]:
-        """The shorter side at which each painting is looked at, style by style, pixels."""
+        """The shorter side in pixels to which each style's painting is resized."""
         return [style.painting_size or self.painting_size for style in self.styles]
 
     @property
     def style_weights(self) -> list[float]:
-        """What the style counts, style by style."""
-        own = [style.style_weight for style in self.styles]
-        return [self.style_weight if weight is None else weight for weight in own]
+        """The weight of the style loss for each style."""
+        weights = [style.style_weight for style in self.styles]
+        return [self.style_weight if weight is None else weight for weight in weights]
+
+    @property
+    def bold_ratios(self) -> list[float]:
+        """The style weight of each style's bold vector over that of its default one."""
+        if self.bold_style_weight is None:
+            return [1.0 for _ in self.styles]
+        return [self.bold_style_weight / max(self.style_weight, 1e-6) for _ in self.styles]
 
     @property
     def steps(self) -> int:
-        """All steps of all phases."""
+        """The number of steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
     def phase(self, step: int) -> Phase:
-        """The phase that step (from 0) belongs to; past the end, the last one."""
+        """Return the phase of a step, counted from 0; past the end, the last phase."""
         for phase in self.phases:
             if step < phase.steps:
                 return phase
@@ -134,8 +182,11 @@ class Recipe(BaseModel):
         return self.phases[-1]
 
 
+DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in Recipe.model_fields.items()}
+
+
 def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a TOML recipe; overrides are `key=value` with a TOML value (`width=16`).
+    """Read a TOML recipe; `overrides` are `key=value` with a TOML value, such as `width=16`.
 
     Raises RecipeError.
     """

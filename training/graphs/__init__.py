@@ -1,1 +1,1 @@
-"""ONNX graphs: writing them, checking them, putting them into a model folder."""
+"""ONNX graphs: building them, checking them against PyTorch, writing model folders."""

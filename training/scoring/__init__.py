@@ -1,1 +1,1 @@
-"""Measures of pastiches."""
+"""Measurements of pastiches and of the networks that paint them."""

@@ -1,7 +1,7 @@
-"""Faults of painted pictures that an objective hardly sees, each as one number with its limits.
+"""Artifacts of pastiches that the objective barely registers, each as one number with limits.
 
-Every measure is zero or near one where nothing is wrong, and a picture that is made bad on purpose
-leaves the limits: the tests hold that. Pictures are float32 [1, 3, H, W] in [0, 1].
+Every measure is close to 0 or 1 for a good picture. The tests check that deliberately degraded
+pictures exceed the limits. Pictures are float32 [1, 3, H, W] in [0, 1].
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.fit.losses import ROUNDING, TILE, grey, grid_spectrum, tiles_of
 
-# Lowest and highest value of a picture that has nothing of the fault.
+# The lowest and highest value of a picture without the artifact.
 LIMITS: dict[str, tuple[float, float]] = {
     "checkerboard": (0.0, 3.0),
     "border_error": (0.0, 2.0),
@@ -21,19 +21,19 @@ LIMITS: dict[str, tuple[float, float]] = {
     "dead_blocks": (0.0, 0.002),
 }
 
-BORDER = 16  # pixels; padding is felt within about so many
-FLAT = 0.02  # standard deviation of a tile of a photo, of [0, 1], below which nothing is seen in it
-DEAD = 8  # pixels; every dead square of twice that side holds such a block whole
-CONSTANT = 2.5 / 255  # between the darkest and the brightest pixel of a dead block: rounding
+BORDER = 16  # pixels; the reach of the effects of padding
+FLAT = 0.02  # a tile of a photo with a lower standard deviation, of values in [0, 1], is flat
+DEAD = 8  # pixels; every dead square of twice this side contains a whole block
+CONSTANT = 2.5 / 255  # largest difference between pixels of a dead block, from rounding
 
 
-def artefacts(pastiche: Tensor, photo: Tensor, painting: Tensor) -> dict[str, float]:
-    """All measures of a pastiche of a photo of the same shape; NaN where one cannot be taken.
+def measure_artifacts(pastiche: Tensor, photo: Tensor, painting: Tensor) -> dict[str, float]:
+    """Return all measures of a pastiche of a photo of the same shape; NaN if one is undefined.
 
-    Each side must have at least 2 TILE pixels.
+    Each side must be at least 2 * TILE pixels.
     """
     return {
-        "checkerboard": checkerboard(pastiche, painting),
+        "checkerboard": checkerboard_ratio(pastiche, painting),
         "border_error": border_error(pastiche, photo),
         "border_variance": border_variance(pastiche, photo),
         "flat_deviation": flat_deviation(pastiche, photo, painting),
@@ -42,30 +42,29 @@ def artefacts(pastiche: Tensor, photo: Tensor, painting: Tensor) -> dict[str, fl
 
 
 def within_limits(name: str, value: float) -> bool:
-    """Whether a measure of this name says that nothing is wrong; so does NaN."""
+    """Return whether a measure is within its limits, or NaN."""
     low, high = LIMITS[name]
     return math.isnan(value) or low <= value <= high
 
 
-def checkerboard(pastiche: Tensor, painting: Tensor) -> float:
-    """Spectral energy at periods of 2 and 4 pixels, as a multiple of the painting's.
+def checkerboard_ratio(pastiche: Tensor, painting: Tensor) -> float:
+    """Return the grid_spectrum of the pastiche over the painting's, at the worst frequency.
 
-    As losses.grid_spectrum has it; the worst of the frequencies is told. Where the painting has
-    less than what is beside, as a painting made smaller has at a period of 2, it counts as 1:
-    a picture that has there what it has beside shows no grid.
+    The painting's counts as at least 1: a resized painting has less energy at a period of 2 pixels
+    than at neighbouring ones, and a pastiche without that dip shows no grid.
     """
     return float((grid_spectrum(pastiche) / grid_spectrum(painting).clamp_min(1)).max())
 
 
 def border_error(pastiche: Tensor, photo: Tensor) -> float:
-    """Mean squared error near the border over that inside, after the photo's best recolouring.
+    """Return the mean squared error near the border over that inside, for the recoloured photo.
 
-    Of all affine maps of colours the one is taken that brings the photo nearest to the pastiche, so
-    that the painting's palette is no error. 1 is alike.
+    The photo is recoloured by the affine map of colours that brings it closest to the pastiche, so
+    that the painting's palette does not count as an error. 1 means no difference.
     """
     colours, wanted = (picture[0].flatten(1).T.double() for picture in (photo, pastiche))
     colours = torch.cat([colours, torch.ones_like(colours[:, :1])], dim=1)
-    # By the normal equations, slightly damped: a grey photo has fewer than three colours.
+    # Normal equations, slightly damped because the colours of a grey photo are dependent.
     normal = colours.T @ colours / len(colours) + 1e-6 * torch.eye(4, dtype=torch.float64)
     recolouring = torch.linalg.solve(normal, colours.T @ wanted / len(colours))
     error = (wanted - colours @ recolouring).square().mean(1).reshape(photo.shape[2:])
@@ -73,9 +72,10 @@ def border_error(pastiche: Tensor, photo: Tensor) -> float:
 
 
 def border_variance(pastiche: Tensor, photo: Tensor) -> float:
-    """Local variance near the border over that inside, relative to what the photo lets expect.
+    """Return the local variance near the border over that inside, relative to a prediction.
 
-    Half of it is expected where the photo has its own, half all over, as strokes are. 1 is alike.
+    The prediction: half of the variance follows the photo's, half is uniform, as brush strokes are.
+    1 means as predicted.
     """
     expected = _local_variance(photo)
     expected = expected / expected.mean() + 1
@@ -83,10 +83,9 @@ def border_variance(pastiche: Tensor, photo: Tensor) -> float:
 
 
 def flat_deviation(pastiche: Tensor, photo: Tensor, painting: Tensor) -> float:
-    """Standard deviation where the photo is flat, as a multiple of that all over the painting.
+    """Return the standard deviation where the photo is flat over that of the whole painting.
 
-    Much less than 1 is a sky without strokes, much more is a blotchy one. NaN if the photo is flat
-    nowhere.
+    Far below 1, a sky has no strokes; far above, it is blotchy. NaN if the photo has no flat tiles.
     """
     flat = _deviation(photo, TILE // 2) < FLAT
     if not flat.any():
@@ -96,9 +95,9 @@ def flat_deviation(pastiche: Tensor, photo: Tensor, painting: Tensor) -> float:
 
 
 def dead_blocks(pastiche: Tensor, photo: Tensor) -> float:
-    """The share of blocks without any variation though the photo has some there, 0 to 1.
+    """Return the share, 0 to 1, of blocks that are constant in the pastiche but not in the photo.
 
-    Where a photo is one single value, as a white background, so is what any network makes of it.
+    Constant blocks of the photo, such as a white background, come out constant from any network.
     """
     return float((_constant(pastiche) & ~_constant(photo)).float().mean())
 

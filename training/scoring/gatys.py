@@ -1,35 +1,26 @@
-"""Gatys' method: one picture by descent on its pixels (Gatys et al., arXiv:1508.06576)."""
+"""Gatys' method: optimise the pixels of one picture (Gatys et al., arXiv:1508.06576)."""
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from training.fit.losses import PerceptualLoss, total_variation
-from training.fit.network import clamp_towards_range
-from training.fit.recipe import Recipe
+from training.fit.networks.transform import clamp_towards_range
+from training.fit.objective import Weights, objective
 
 Method = Literal["lbfgs", "adam"]
 
 HISTORY = 100  # steps that L-BFGS remembers
-ADAM_RATE = 0.02  # of [0, 1], what a pixel moves in a step at first
-DEFAULTS = {name: setting.default for name, setting in Recipe.model_fields.items()}
-
-
-class Weights(NamedTuple):
-    """What the terms of the objective count. No variation: the yardstick is bare."""
-
-    content: float = DEFAULTS["content_weight"]
-    style: float = DEFAULTS["style_weight"]
-    variation: float = 0.0
+ADAM_RATE = 0.02  # how far Adam moves a pixel in its first steps, for values in [0, 1]
 
 
 @dataclass
 class Curve:
-    """What every function evaluation found, in order, and the best picture [1, 3, H, W] of all."""
+    """The terms of every function evaluation, in order, and the best picture, [1, 3, H, W]."""
 
     content: list[float] = field(default_factory=list)
     style: list[float] = field(default_factory=list)
@@ -42,8 +33,8 @@ class Curve:
         return min(self.objective, default=math.inf)
 
 
-class _Enough(Exception):
-    """Leaves an optimiser in the middle of its step, where it asks for one evaluation too many."""
+class _Finished(Exception):
+    """Leaves an optimizer in the middle of a step, when it asks for one evaluation too many."""
 
 
 def gatys(
@@ -57,15 +48,14 @@ def gatys(
     method: Method = "lbfgs",
     start: Tensor | None = None,
     curve: Curve | None = None,
-    told: Callable[[Curve], object] = lambda curve: None,
+    on_evaluation: Callable[[Curve], object] = lambda curve: None,
 ) -> Curve:
-    """Descend on the pixels until `target` is reached or the evaluations are used up.
+    """Optimise the pixels until the objective reaches `target` or all evaluations are used.
 
-    photo and start: [1, 3, H, W] in [0, 1]; the descent starts from the photo if no start is given,
-    and the first evaluation is of the start itself. style_index: int64 [1]. One evaluation is the
-    objective and its gradient once; L-BFGS needs one or more for a step. A curve that is given is
-    filled as the descent goes, so that it is there after Ctrl-C too; `told` is called with it after
-    every evaluation.
+    photo, start: [1, 3, H, W] in [0, 1]; the search starts from the photo by default, and its first
+    evaluation is of the start. style_index: int64 [1]. One evaluation computes the objective and
+    its gradient once; a step of L-BFGS needs one or more. curve: filled during the search, so that
+    you have it after Ctrl-C. on_evaluation: called with the curve after every evaluation.
     """
     curve = curve or Curve()
     with torch.no_grad():
@@ -75,30 +65,28 @@ def gatys(
 
     def evaluate() -> float:
         if len(curve.objective) >= evaluations or (target is not None and curve.lowest <= target):
-            raise _Enough
+            raise _Finished
         change.grad = None
-        # A plain clamp is as fast at first, but the pixels that it leaves outside never come back.
+        # A plain clamp is as fast at first, but gives pixels outside the range no gradient.
         picture = clamp_towards_range(first + change)
         features = loss.network(picture, loss.layers)
         terms = (loss.content(features, content), loss.style(features, style_index))
-        total = weights.content * terms[0] + weights.style * terms[1]
-        if weights.variation:
-            total = total + weights.variation * total_variation(picture)
-        objective = total.sum()
-        objective.backward()
-        value = float(objective.detach())
+        variation = total_variation(picture) if weights.variation else None
+        total = objective(weights, *terms, variation).sum()
+        total.backward()
+        value = float(total.detach())
         if value < curve.lowest:
             curve.picture = picture.detach().clone()
-        for row, one in zip((curve.content, curve.style), terms, strict=True):
-            row.append(float(one.detach()))
+        for row, term in zip((curve.content, curve.style), terms, strict=True):
+            row.append(float(term.detach()))
         curve.objective.append(value)
-        told(curve)
+        on_evaluation(curve)
         return value
 
     try:
         for optimizer in _optimizers(method, change, evaluations):
             optimizer.step(evaluate)
-    except _Enough:
+    except _Finished:
         pass
     return curve
 
@@ -111,7 +99,7 @@ def _optimizers(
         while True:
             yield adam
     while True:
-        # Where a line search finds no way on, a fresh memory starts along the gradient again.
+        # When a line search fails, restart along the gradient without the old history.
         yield torch.optim.LBFGS(
             [change],
             max_iter=evaluations,

@@ -1,4 +1,4 @@
-"""The figures of served pictures: content, style, objective, Gatys-equivalents and artefacts."""
+"""Metrics of served pictures: content, style, objective, Gatys iterations and artifacts."""
 
 import math
 from collections import defaultdict
@@ -15,80 +15,62 @@ from tqdm import tqdm
 from app.engine.device import CPU, Device
 from app.engine.network import Network
 from app.model_folder import ModelFolder
-from app.settings import Settings
 from training.fit.data import load_image, load_painting
 from training.fit.losses import PerceptualLoss
-from training.fit.objective import perceptual_loss
+from training.fit.objective import Weights, evaluation_weights, objective, perceptual_loss
 from training.fit.recipe import Recipe
-from training.scoring.artifacts import artefacts
+from training.scoring.artifacts import measure_artifacts
 from training.scoring.curves import Curves, curve_key, network_digest
-from training.scoring.gatys import Curve, Weights, gatys
+from training.scoring.gatys import Curve, gatys
 
-MEANS = ("content", "style", "dead_blocks", "capped")  # of the others the median is told
-Figures = dict[str, dict[str, float]]
+MEANS = ("content", "style", "dead_blocks", "capped")  # the other metrics are medians
+Metrics = dict[str, dict[str, float]]  # by style id, then by name and side: `objective_256`
 
 
 @dataclass
 class Plan:
-    """What is judged at which price. photos: by shorter side in pixels."""
+    """What to measure.
+
+    photos: by shorter side in pixels. iterations_at: sides at which Gatys' method runs, for at most
+    max_evaluations. second_network: another loss network. device: of the loss networks; the
+    pictures are always painted on the CPU.
+    """
 
     photos: Mapping[int, Sequence[Path]]
-    equivalents_at: Sequence[int] = ()  # sides at which Gatys' method is run
-    most_evaluations: int = 100
+    iterations_at: Sequence[int] = ()
+    max_evaluations: int = 100
     curves: Curves = field(default_factory=Curves)
     second_network: str | None = None
-    device: str = "cpu"  # of the loss networks; the pictures are painted on the CPU
+    device: str = "cpu"
 
 
-def measure(folder: ModelFolder, recipe: Recipe, paintings: Path, plan: Plan) -> Figures:
-    """Figures of each style of the recipe, by name and side, such as `objective_256`.
+@dataclass(frozen=True)
+class _Target:
+    """The painting of one style: its file, shorter side, pixels, and the objective's weights."""
+
+    path: Path
+    size: int
+    picture: Tensor
+    weights: Weights
+
+
+def measure(folder: ModelFolder, recipe: Recipe, paintings: Path, plan: Plan) -> Metrics:
+    """Return the metrics of each style of the recipe.
 
     content and style are means over photos, as are the shares dead_blocks and capped (searches that
-    hit plan.most_evaluations, and count as that many); the others are medians. A measure that no
-    photo allows is left out. Raises DataError, LossNetworkError, ModelFolderError.
+    used max_evaluations, and count as that many); the others are medians. A metric that is
+    undefined for every photo is left out. Raises DataError, LossNetworkError, ModelFolderError.
     """
-    network = Network(
-        folder, Device("cpu", CPU, "float32"), Settings.model_fields["tile_pixels"].default
-    )
-    device = torch.device(plan.device)
-    losses = [perceptual_loss(recipe, paintings, device)]
-    if plan.second_network is not None:
-        second = recipe.model_copy(update={"loss_network": plan.second_network})
-        losses.append(perceptual_loss(second, paintings, device))
-    judged = [Weights(recipe.content_weight, weight) for weight in recipe.style_weights]
-    digest = network_digest(losses[0])
-    targets = []
-    for style, size in zip(recipe.styles, recipe.painting_sizes, strict=True):
-        path = paintings / style.painting
-        targets.append((path, size, load_painting(path, size)))
+    meter = _Meter(folder, recipe, paintings, plan)
     found: dict[str, dict[str, list[float]]] = {s.id: defaultdict(list) for s in recipe.styles}
     total = sum(len(photos) for photos in plan.photos.values()) * len(recipe.styles)
     with tqdm(total=total, unit="picture") as bar:
         for path, side in ((p, side) for side, photos in plan.photos.items() for p in photos):
             photo = (load_image(path, side) * 255).round() / 255
-            contents = [_content(loss, photo.to(plan.device)) for loss in losses]
-            for number, (style, target) in enumerate(zip(recipe.styles, targets, strict=True)):
+            contents = [_content(loss, photo.to(plan.device)) for loss in meter.losses]
+            for index, style in enumerate(recipe.styles):
                 bar.set_postfix_str(f"{side} px, {path.name}, {style.id}")
-                pastiche = _painted(network, photo, folder.styles[style.id].vector)
-                index = torch.tensor([number], device=plan.device)
-                rows = [
-                    _terms(loss, content, pastiche.to(plan.device), index)
-                    for loss, content in zip(losses, contents, strict=True)
-                ]
-                weights = judged[number]
-                objectives = [weights.content * c + weights.style * s for c, s in rows]
-                values = dict(zip(("objective", "objective_second"), objectives, strict=False))
-                values |= dict(zip(("content", "style"), rows[0], strict=True))
-                values |= artefacts(pastiche, photo, target[2])
-                if side in plan.equivalents_at:
-                    needed = plan.curves.evaluations_to(
-                        objectives[0],
-                        curve_key(path, side, target[0], target[1], weights, digest),
-                        plan.most_evaluations,
-                        _Search(losses[0], photo, index, weights, objectives[0], plan),
-                    )
-                    values["iterations"] = needed or plan.most_evaluations
-                    values["capped"] = float(needed is None)
+                values = meter.picture(index, path, side, photo, contents)
                 for name, value in values.items():
                     if not math.isnan(value):
                         found[style.id][f"{name}_{side}"].append(value)
@@ -96,28 +78,81 @@ def measure(folder: ModelFolder, recipe: Recipe, paintings: Path, plan: Plan) ->
     return {style_id: _summary(values) for style_id, values in found.items()}
 
 
+class _Meter:
+    """Everything that stays the same from picture to picture."""
+
+    def __init__(self, folder: ModelFolder, recipe: Recipe, paintings: Path, plan: Plan) -> None:
+        device = torch.device(plan.device)
+        self.network = Network(folder, Device("cpu", CPU, "float32"))
+        self.plan = plan
+        self.vectors = [folder.styles[style.id].vector for style in recipe.styles]
+        self.losses = [perceptual_loss(recipe, paintings, device)]
+        if plan.second_network is not None:
+            second = recipe.model_copy(update={"loss_network": plan.second_network})
+            self.losses.append(perceptual_loss(second, paintings, device))
+        self.digest = network_digest(self.losses[0])
+        files = [paintings / style.painting for style in recipe.styles]
+        self.targets = [
+            _Target(path, size, load_painting(path, size), weights)
+            for path, size, weights in zip(
+                files, recipe.painting_sizes, evaluation_weights(recipe), strict=True
+            )
+        ]
+
+    def picture(
+        self, index: int, path: Path, side: int, photo: Tensor, contents: list[dict[str, Tensor]]
+    ) -> dict[str, float]:
+        """Paint a photo in the style `index` of the recipe and return the picture's metrics.
+
+        contents: features of the photo, for each of `losses`.
+        """
+        target, device = self.targets[index], self.plan.device
+        pastiche = _painted(self.network, photo, self.vectors[index])
+        style_index = torch.tensor([index], device=device)
+        terms = [
+            _terms(loss, content, pastiche.to(device), style_index)
+            for loss, content in zip(self.losses, contents, strict=True)
+        ]
+        objectives = [objective(target.weights, content, style) for content, style in terms]
+        values = dict(zip(("objective", "objective_second"), objectives, strict=False))
+        values |= dict(zip(("content", "style"), terms[0], strict=True))
+        values |= measure_artifacts(pastiche, photo, target.picture)
+        if side in self.plan.iterations_at:
+            limit = self.plan.max_evaluations
+            search = _Search(
+                self.losses[0], photo.to(device), style_index, target.weights, objectives[0], limit
+            )
+            key = curve_key(path, side, target.path, target.size, target.weights, self.digest)
+            needed = self.plan.curves.evaluations_to(objectives[0], key, limit, search)
+            values["iterations"] = needed or limit
+            values["capped"] = float(needed is None)
+        return values
+
+
 @dataclass(frozen=True)
 class _Search:
+    """Gatys' method, until it reaches the objective of a pastiche."""
+
     loss: PerceptualLoss
     photo: Tensor
-    index: Tensor
+    style_index: Tensor
     weights: Weights
     target: float
-    plan: Plan
+    evaluations: int
 
     def __call__(self, curve: Curve) -> None:
-        most = self.plan.most_evaluations
-        bar = tqdm(total=most, unit="evaluation", desc="L-BFGS", leave=False, position=1)
-        with bar:
+        with tqdm(
+            total=self.evaluations, unit="evaluation", desc="L-BFGS", leave=False, position=1
+        ) as bar:
             gatys(
                 self.loss,
-                self.photo.to(self.plan.device),
-                self.index,
+                self.photo,
+                self.style_index,
                 self.weights,
-                evaluations=most,
+                evaluations=self.evaluations,
                 target=self.target,
                 curve=curve,
-                told=lambda curve: bar.update(),
+                on_evaluation=lambda curve: bar.update(),
             )
 
 
@@ -141,10 +176,10 @@ def _terms(
 
 
 def _summary(found: dict[str, list[float]]) -> dict[str, float]:
-    figures = {}
+    metrics = {}
     for name, values in found.items():
-        middle = mean if name.rpartition("_")[0] in MEANS else median
-        figures[name] = round(float(middle(values)), 4)
+        average = mean if name.rpartition("_")[0] in MEANS else median
+        metrics[name] = round(float(average(values)), 4)
         if name.startswith("objective_") and "second" not in name:
-            figures[f"photos_{name.rpartition('_')[2]}"] = float(len(values))
-    return figures
+            metrics[f"photos_{name.rpartition('_')[2]}"] = float(len(values))
+    return metrics

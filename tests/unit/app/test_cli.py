@@ -29,7 +29,7 @@ def test_a_file_is_painted_to_the_named_file(models: Path, photos: Path, tmp_pat
         assert (painted.format, painted.size) == ("WEBP", (120, 80))
 
 
-def test_a_folder_keeps_its_shape_and_other_files_are_left(
+def test_a_folder_keeps_its_structure_and_other_files_are_ignored(
     models: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -59,12 +59,14 @@ def test_a_broken_photo_is_named_and_the_others_are_painted(
     assert "1 of 3 photos failed" in errors
 
 
-def test_pastiches_may_go_beside_the_folder_of_their_photos(models: Path, photos: Path) -> None:
+def test_pastiches_can_be_written_next_to_the_folder_of_their_photos(
+    models: Path, photos: Path
+) -> None:
     assert stylize(models, photos / "trip", "-o", photos) == 0
     assert (photos / "cat.png").exists()
 
 
-def test_what_was_painted_before_is_not_painted_again(
+def test_pastiches_of_an_earlier_run_are_not_painted_again(
     models: Path, photos: Path, tmp_path: Path
 ) -> None:
     for _ in range(2):
@@ -94,7 +96,7 @@ def test_no_photo_is_overwritten(
     monkeypatch.chdir(photos)
     before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
     assert stylize(models, *arguments) == 1
-    assert "cat.jpg is one of the photos; name another place" in capsys.readouterr().err
+    assert "cat.jpg is one of the photos; choose another --out" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()} == before
 
 
@@ -102,7 +104,7 @@ def test_no_photo_is_overwritten(
     ("first", "second", "more"),
     [("cat.jpg", "trip/cat.jpg", []), ("cat.jpg", "trip/cat.png", ["--format", "webp"])],
 )
-def test_two_photos_do_not_become_one_file(
+def test_two_photos_are_not_written_to_one_file(
     models: Path,
     photos: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -114,7 +116,7 @@ def test_two_photos_do_not_become_one_file(
     monkeypatch.chdir(photos)
     Path("trip/cat.jpg").write_bytes(Path("cat.jpg").read_bytes())
     assert stylize(models, first, second, "-o", "out", *more) == 1
-    assert f"{first} and {second} would both become out/cat." in capsys.readouterr().err
+    assert f"{first} and {second} would both be written to out/cat." in capsys.readouterr().err
     assert not Path("out").exists()
 
 
@@ -123,9 +125,12 @@ def test_two_photos_do_not_become_one_file(
     [
         (["missing.jpg", "-o", "out"], "missing.jpg: no such file"),
         (["cat.jpg", "-o", "out.gif"], "must end in one of"),
-        (["cat.jpg", "-o", "out.png", "--format", "jpeg"], "out.png: the name is of another"),
+        (
+            ["cat.jpg", "-o", "out.png", "--format", "jpeg"],
+            "out.png: the suffix .png does not match --format jpeg",
+        ),
         (["cat.jpg", "-o", "out.png", "--strength", "2"], "strength"),
-        (["cat.jpg", "-o", "out.png", "--style", "nope"], "there are cold, plain, warm"),
+        (["cat.jpg", "-o", "out.png", "--style", "nope"], "the styles are cold, plain, warm"),
     ],
 )
 def test_a_mistake_is_one_clear_line(
@@ -142,6 +147,14 @@ def test_a_mistake_is_one_clear_line(
     errors = capsys.readouterr().err
     assert says in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+def test_a_format_that_cannot_hold_the_photo_is_a_clear_error(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (16_400, 16)).save(tmp_path / "wide.png")
+    assert stylize(models, tmp_path / "wide.png", "-o", tmp_path / "out.webp") == 1
+    assert "format: webp allows at most 16,383 pixels per side" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_a_clear_error(

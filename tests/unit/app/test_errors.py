@@ -10,10 +10,12 @@ def classes(base: type[PasticheError] = PasticheError) -> Iterator[type[Pastiche
         yield from classes(derived)
 
 
-def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
-    drawn = app.errors.__doc__ or ""
+def test_the_docstring_shows_every_class_with_its_status_and_code() -> None:
+    docstring = app.errors.__doc__ or ""
     for error in classes():
-        line = next(line for line in drawn.splitlines() if f"-- {error.__name__} " in f"-- {line} ")
+        line = next(
+            line for line in docstring.splitlines() if f"-- {error.__name__} " in f"-- {line} "
+        )
         if issubclass(error, RequestError | Unavailable) and error not in (
             RequestError,
             Unavailable,
@@ -27,7 +29,7 @@ def test_every_request_error_is_a_4xx_and_no_two_share_a_code() -> None:
     assert len({error.code for error in errors}) == len(errors)
 
 
-def test_what_is_unavailable_says_when_to_come_back() -> None:
+def test_unavailable_errors_have_a_retry_after_header() -> None:
     error = app.errors.Overloaded("the queue is full", retry_after=7)
     assert error.status == 503
     assert error.headers == {"Retry-After": "7"}

@@ -17,9 +17,11 @@ from app.model_folder import (
     GraphFile,
     StyleCard,
     StyleId,
+    model_folders,
     pattern,
     read_folder,
     read_style,
+    write_atomically,
     write_card,
     write_graph,
     write_reference,
@@ -35,7 +37,7 @@ VECTOR = np.linspace(-1, 1, 10, dtype=np.float32)
 
 @pytest.fixture
 def folder(models: Path, tmp_path: Path) -> Path:
-    """A copy that may be damaged."""
+    """A copy of the model folder that the test may change."""
     return shutil.copytree(models / "tiny", tmp_path / "tiny")
 
 
@@ -49,7 +51,7 @@ def change_card(folder: Path, **changes: object) -> None:
 
 
 def style_file(dtype: str, content: bytes, name: str = "style", **metadata: str) -> bytes:
-    """A safetensors file by hand: the length of its header, the header, the numbers."""
+    """A safetensors file: the length of the header, the header, the numbers."""
     size = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}[dtype]
     tensor = {
         "dtype": dtype,
@@ -69,14 +71,14 @@ def test_a_style_is_read_back_as_written(tmp_path: Path) -> None:
     assert np.array_equal(style.vector, VECTOR)
 
 
-def test_a_style_may_come_from_a_view_of_an_array(tmp_path: Path) -> None:
+def test_a_style_is_written_from_a_view_of_an_array(tmp_path: Path) -> None:
     path = write_style(tmp_path, "a", VECTOR[::2], StyleCard(title="A"))
     assert np.array_equal(read_style(path, 5).vector, VECTOR[::2])
 
 
 def test_a_folder_is_read_with_its_card_styles_previews_and_graphs(models: Path) -> None:
     found = read_folder(models / "tiny")
-    assert (found.card.name, found.card.width, found.problems) == ("tiny", 4, {})
+    assert (found.card.name, found.card.layout["width"], found.problems) == ("tiny", 4, {})
     assert list(found.styles) == sorted(STYLES)
     for name, style in found.styles.items():
         assert (style.id, style.card.title) == (name, name.title())
@@ -99,7 +101,35 @@ def test_a_graph_is_read_back_as_written(folder: Path) -> None:
     assert read_folder(folder).graph("stylize") == b"a graph"
 
 
-def test_writing_leaves_nothing_half_written(folder: Path) -> None:
+def test_models_are_the_folders_with_a_card_whose_names_do_not_start_with_a_dot(
+    folder: Path,
+) -> None:
+    shutil.copytree(folder, folder.parent / ".hidden")
+    (folder.parent / "empty").mkdir()
+    shutil.copytree(folder, folder.parent / "second")
+    assert model_folders(folder.parent) == [folder.parent / "second", folder]
+    assert model_folders(folder.parent / "nowhere") == []
+
+
+def test_a_file_is_written_with_its_folder_and_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"content")
+    (tmp_path / "any").touch()
+    assert path.read_bytes() == b"content"
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_readers_of_a_file_that_is_being_replaced_keep_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with path.open("rb") as reader:
+        write_atomically(path, b"new content")
+        assert reader.read() == b"old"
+
+
+def test_writing_leaves_no_partial_files(folder: Path) -> None:
     before = {path.name for path in folder.rglob("*")}
     dimension = card_of(folder).style_dimension
     write_style(folder, "warm", np.zeros(dimension, np.float32), STARRY)
@@ -108,21 +138,21 @@ def test_writing_leaves_nothing_half_written(folder: Path) -> None:
     assert not read_folder(folder).styles["warm"].vector.any()
 
 
-def test_a_write_that_fails_leaves_what_was_there(folder: Path) -> None:
-    (folder / "styles" / "warm.partial").mkdir()
+def test_a_failed_write_leaves_the_old_file(folder: Path) -> None:
+    (folder / "styles" / "warm.safetensors.partial").mkdir()
     (folder / f"{CARD}.partial").mkdir()
     before = read_folder(folder)
-    with pytest.raises(Exception, match="directory"):
+    with pytest.raises(IsADirectoryError):
         write_style(folder, "warm", VECTOR, STARRY)
     with pytest.raises(IsADirectoryError):
-        write_card(folder, before.card.model_copy(update={"width": 5}))
+        write_card(folder, before.card.model_copy(update={"stride": 8}))
     after = read_folder(folder)
     assert after.card == before.card
     assert np.array_equal(after.styles["warm"].vector, before.styles["warm"].vector)
 
 
-def test_a_style_that_is_being_written_is_not_read(folder: Path) -> None:
-    (folder / "styles" / "new.partial").write_bytes(b"half")
+def test_a_partial_file_is_not_read_as_a_style(folder: Path) -> None:
+    (folder / "styles" / "new.safetensors.partial").write_bytes(b"half")
     found = read_folder(folder)
     assert (list(found.styles), found.problems) == (sorted(STYLES), {})
 
@@ -152,8 +182,8 @@ SHA = "0" * 64
         (card_of_text(b"[]"), "the whole file: Input should be an object"),
         (card_of_text(b"{}"), "name: Field required"),
         (card_with(schema_version=2), "schema_version: Input should be 1"),
-        (card_with(width="wide"), "width: .*integer"),
-        (card_with(width=0), "width: .*greater than or equal to 1"),
+        (card_with(stride="wide"), "stride: .*integer"),
+        (card_with(stride=0), "stride: .*greater than or equal to 1"),
         (card_with(style_dimension=None), "style_dimension: .*integer"),
         (card_with(name="../tiny"), "name: .*pattern"),
         (card_with(future=1), "future: Extra inputs"),
@@ -163,7 +193,7 @@ SHA = "0" * 64
         (card_with(graphs={"apply": {"file": "../a", "sha256": SHA}}), "graphs.apply.file"),
     ],
 )
-def test_a_damaged_card_is_told_with_file_and_place(
+def test_a_damaged_card_is_reported_with_file_and_field(
     folder: Path, damage: Callable[[Path], object], says: str
 ) -> None:
     damage(folder)
@@ -171,7 +201,7 @@ def test_a_damaged_card_is_told_with_file_and_place(
         read_folder(folder)
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError, match=r"nothing/network\.json: No such file"):
         read_folder(tmp_path / "nothing")
 
@@ -187,14 +217,14 @@ ONES = numbers(np.ones(10))
     ("content", "says"),
     [
         (b"", "not a style file"),
-        (b"no style at all", "not a style file"),
+        (b"not a style", "not a style file"),
         (style_file("F32", ONES)[:-1], "not a style file"),
         (style_file("F32", ONES)[:20], "not a style file"),
         (style_file("F32", ONES, name="stile"), "not a style file.*style"),
         (style_file("F32", ONES, title="no JSON"), "not a style file"),
         (style_file("F32", ONES, year='"long ago"'), r"not a style file.*\n.*year"),
         (style_file("F32", ONES, title="null"), r"not a style file.*\n.*title"),
-        (style_file("F32", ONES[4:]), r"F32 \[9\], the network takes F32 \[10\]"),
+        (style_file("F32", ONES[4:]), r"F32 \[9\]; the network needs F32 \[10\]"),
         (style_file("F32", ONES + ONES), r"F32 \[20\]"),
         (style_file("F64", ONES + ONES), r"F64 \[10\]"),
         (style_file("F16", ONES[:20]), r"F16 \[10\]"),
@@ -203,25 +233,27 @@ ONES = numbers(np.ones(10))
         (style_file("F32", numbers([-np.inf] + [1] * 9)), "not finite"),
     ],
 )
-def test_a_damaged_style_is_told_with_its_file(tmp_path: Path, content: bytes, says: str) -> None:
+def test_a_damaged_style_is_reported_with_its_file(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with pytest.raises(ModelFolderError, match=rf"/a\.safetensors: .*{says}"):
         read_style(path, 10)
 
 
-def test_a_style_made_by_hand_is_read(tmp_path: Path) -> None:
+def test_a_style_with_other_metadata_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(style_file("F32", ONES, format="pt", year="1889", later="[1]"))
     assert read_style(path, 10).card == StyleCard(title="A", year=1889)
 
 
-def test_a_missing_style_is_told_with_its_file(tmp_path: Path) -> None:
+def test_a_missing_style_is_reported_with_its_file(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError, match=r"/a\.safetensors: "):
         read_style(tmp_path / "a.safetensors", 10)
 
 
-def test_a_damaged_style_is_left_out_and_told(folder: Path) -> None:
+def test_a_damaged_style_is_left_out_and_reported(folder: Path) -> None:
     path = folder / "styles" / "cold.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     found = read_folder(folder)
@@ -230,13 +262,13 @@ def test_a_damaged_style_is_left_out_and_told(folder: Path) -> None:
     assert str(path) in problem
 
 
-def test_a_folder_without_a_style_is_refused_with_all_that_is_wrong(folder: Path) -> None:
+def test_a_folder_without_intact_styles_is_refused_with_every_problem(folder: Path) -> None:
     for path in (folder / "styles").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ModelFolderError, match=r"cold\.safe.*; .*plain\.safe.*; .*warm\.safe"):
         read_folder(folder)
     shutil.rmtree(folder / "styles")
-    with pytest.raises(ModelFolderError, match="tiny/styles: there is no style"):
+    with pytest.raises(ModelFolderError, match="tiny/styles: no styles found"):
         read_folder(folder)
 
 
@@ -251,12 +283,12 @@ def test_a_graph_with_a_flipped_byte_is_refused(folder: Path) -> None:
     assert found.graph("freeze")
 
 
-def test_a_missing_graph_is_told(folder: Path) -> None:
+def test_a_missing_graph_is_reported(folder: Path) -> None:
     (folder / "freeze.onnx").unlink()
     with pytest.raises(ModelFolderError, match=r"tiny/freeze\.onnx: No such file"):
         read_folder(folder).graph("freeze")
     change_card(folder, graphs={})
-    with pytest.raises(ModelFolderError, match=r"network\.json: there is no graph 'apply'"):
+    with pytest.raises(ModelFolderError, match=r"network\.json: no graph 'apply'"):
         read_folder(folder).graph("apply")
 
 
@@ -289,7 +321,7 @@ def test_no_other_name_is_a_style_id(tmp_path: Path, style_id: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_whose_name_is_no_style_id_is_left_out_and_told(folder: Path) -> None:
+def test_a_file_whose_name_is_not_a_style_id_is_left_out_and_reported(folder: Path) -> None:
     shutil.copy(folder / "styles" / "warm.safetensors", folder / "styles" / "a,b.safetensors")
     found = read_folder(folder)
     assert list(found.styles) == sorted(STYLES)
@@ -309,7 +341,7 @@ def test_a_reference_is_read_back_as_written(folder: Path) -> None:
     assert np.array_equal(found.pastiche, image[:, ::-1])
 
 
-def test_a_card_without_a_reference_is_still_one(folder: Path) -> None:
+def test_the_reference_is_optional(folder: Path) -> None:
     card = json.loads((folder / CARD).read_text())
     del card["reference"]
     (folder / CARD).write_text(json.dumps(card))
@@ -351,7 +383,7 @@ def test_a_reference_of_another_type_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [1, 16, 48, 300])
-def test_the_pattern_has_slopes_and_noise_at_every_size(side: int) -> None:
+def test_the_pattern_varies_at_every_size(side: int) -> None:
     image = pattern(side)
     assert image.shape == (1, side, side, 3)
     assert image.dtype == np.uint8
@@ -360,16 +392,9 @@ def test_the_pattern_has_slopes_and_noise_at_every_size(side: int) -> None:
         assert image[0].reshape(-1, 3).std(axis=0).min() > 10
 
 
-def test_cards_paint_the_same_whatever_is_told_of_the_fit(folder: Path) -> None:
+def test_cards_that_differ_in_descriptions_paint_the_same(folder: Path) -> None:
     card = card_of(folder)
     assert card.paints_as(card.model_copy(update={"fitted": {"a": 1}, "quality": {"b": 2}}))
     assert not card.paints_as(card.model_copy(update={"tile_margin": 4}))
     entry = card.graphs["apply"].model_copy(update={"sha256": SHA})
     assert not card.paints_as(card.model_copy(update={"graphs": {**card.graphs, "apply": entry}}))
-
-
-def test_a_style_file_has_the_mode_of_any_new_file(folder: Path) -> None:
-    style = next(iter(read_folder(folder).styles.values()))
-    path = write_style(folder, style.id, style.vector, style.card)
-    (folder / "any").touch()
-    assert path.stat().st_mode == (folder / "any").stat().st_mode

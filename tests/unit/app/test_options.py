@@ -1,7 +1,10 @@
+import inspect
+
 import pytest
 
+from app import Stylizer, stylize
 from app.errors import BadOption
-from app.options import Options, answer_format, parse_options
+from app.options import Options, answer_format, check_options, parse_options
 from app.pixels.images import Format
 
 
@@ -9,7 +12,7 @@ def parsed(**options: str) -> Options:
     return parse_options({"style": "warm", **options}.items())
 
 
-def test_only_the_style_must_be_given() -> None:
+def test_only_the_style_is_required() -> None:
     assert parsed().model_dump() == {
         "style": "warm",
         "strength": 1.0,
@@ -22,7 +25,7 @@ def test_only_the_style_must_be_given() -> None:
         parse_options([])
 
 
-def test_every_option_is_read_from_text() -> None:
+def test_every_option_is_parsed_from_text() -> None:
     options = parsed(
         strength="0.5", size="512", preserve_colors="true", format="webp", quality="80"
     )
@@ -45,7 +48,7 @@ def test_every_option_is_read_from_text() -> None:
         ("format", "png"),
     ],
 )
-def test_a_value_at_its_bound_is_taken(name: str, value: str) -> None:
+def test_a_value_at_its_limit_is_accepted(name: str, value: str) -> None:
     assert str(getattr(parsed(**{name: value}), name)).removesuffix(".0") == value
 
 
@@ -70,22 +73,20 @@ def test_a_value_at_its_bound_is_taken(name: str, value: str) -> None:
         ("format", "JPEG", "'jpeg', 'png' or 'webp'"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_with_what_is_allowed(
-    name: str, value: str, says: str
-) -> None:
+def test_an_error_says_what_is_allowed(name: str, value: str, says: str) -> None:
     with pytest.raises(BadOption, match=rf"^{name}: .*{says}"):
         parsed(**{name: value})
 
 
-def test_an_unknown_option_is_told_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_option_lists_the_options() -> None:
     with pytest.raises(BadOption) as caught:
         parsed(colour="red")
     message = str(caught.value)
-    assert message.startswith("colour: no such option; there are ")
+    assert message.startswith("colour: no such option; the options are ")
     assert message.endswith("style, strength, size, preserve_colors, format, quality")
 
 
-def test_what_a_caller_makes_up_is_told_shortened() -> None:
+def test_names_from_the_client_are_shortened_in_errors() -> None:
     with pytest.raises(BadOption, match=r"^x{32}: no such option"):
         parsed(**{"x" * 999: ""})
     with pytest.raises(BadOption, match=r"^x{32}: given more than once"):
@@ -93,49 +94,70 @@ def test_what_a_caller_makes_up_is_told_shortened() -> None:
 
 
 @pytest.mark.parametrize("second", ["warm", "cold"])
-def test_an_option_given_twice_is_refused(second: str) -> None:
+def test_an_option_that_is_given_twice_is_refused(second: str) -> None:
     with pytest.raises(BadOption, match="style: given more than once"):
         parse_options([("style", "warm"), ("style", second)])
 
 
 @pytest.mark.parametrize("name", ["strength", "size", "preserve_colors", "format", "quality"])
-def test_an_option_without_a_value_counts_as_not_given(name: str) -> None:
+def test_an_empty_value_counts_as_not_given(name: str) -> None:
     assert parsed(**{name: ""}) == parsed()
 
 
-def test_a_style_without_a_value_is_missing() -> None:
+def test_an_empty_style_is_missing() -> None:
     with pytest.raises(BadOption, match="style: Field required"):
         parse_options([("style", "")])
 
 
 @pytest.mark.parametrize("pair", [("strength", "0.5"), ("strength", "")])
-def test_an_option_without_a_value_is_given_all_the_same_if_it_comes_twice(
+def test_an_empty_value_still_counts_when_an_option_is_given_twice(
     pair: tuple[str, str],
 ) -> None:
     with pytest.raises(BadOption, match="strength: given more than once"):
         parse_options([("style", "warm"), ("strength", ""), pair])
 
 
-def test_jpg_is_jpeg() -> None:
+def test_jpg_is_another_name_for_jpeg() -> None:
     assert parsed(format="jpg").format == "jpeg"
 
 
-def test_many_unknown_options_are_counted_not_listed() -> None:
+def test_only_the_first_unknown_options_are_listed_and_the_rest_counted() -> None:
     with pytest.raises(BadOption) as caught:
         parse_options((f"{number}{'x' * 99}", "") for number in range(13_000))
-    assert "and 12,995 more: no such option; there are style" in str(caught.value)
+    assert "and 12,995 more: no such option; the options are style" in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "\0"])
-def test_an_unknown_option_of_any_name_is_refused(name: str) -> None:
+def test_an_unknown_option_is_refused_whatever_its_name(name: str) -> None:
     with pytest.raises(BadOption, match="no such option"):
         parse_options([("style", "warm"), (name, "1")])
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_one_error_names_every_problem() -> None:
     with pytest.raises(BadOption, match=r"style: .*; strength: .*; depth: no such option"):
         parse_options([("strength", "2"), ("depth", "3")])
+
+
+def test_values_that_are_not_text_are_checked_alike() -> None:
+    assert check_options(style="warm", strength=0.5) == parsed(strength="0.5")
+    with pytest.raises(BadOption, match=r"^strength: .*less than or equal to 1; size: .*16$"):
+        check_options(style="warm", strength=2, size=8)
+
+
+@pytest.mark.parametrize("function", [stylize, Stylizer.stylize], ids=["stylize", "Stylizer"])
+def test_the_library_has_the_same_options_and_defaults(function: object) -> None:
+    assert callable(function)
+    parameters = inspect.signature(function).parameters
+    options = {name: p for name, p in parameters.items() if name not in ("self", "image")}
+    encoding = {"format", "quality"}  # the library returns an image that is not encoded
+    assert options.keys() == Options.model_fields.keys() - encoding
+    for name, parameter in options.items():
+        field = Options.model_fields[name]
+        if field.is_required():
+            assert parameter.default is inspect.Parameter.empty
+        else:
+            assert parameter.default == field.default
 
 
 @pytest.mark.parametrize(
@@ -155,11 +177,11 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("image/*;q=0, image/webp", "jpeg", "webp"),
         ("text/html,application/xhtml+xml,image/avif,image/webp,*/*;q=0.8", "jpeg", "webp"),
         ("image/png;level=1;q=0.3, image/jpeg;q=0.2", "jpeg", "png"),
-        # Nothing that we have is acceptable: what was sent will do.
+        # If no format is acceptable, the image's own is used.
         ("text/html", "png", "png"),
         ("image/gif", "webp", "webp"),
         ("image/*;q=0", "png", "png"),
-        # Malformed parts count for nothing, whole ones still do.
+        # Malformed parts are ignored.
         ("image/png;q=high, image/webp;q=0.1", "jpeg", "webp"),
         ("image/png;q=", "jpeg", "jpeg"),
         (",;,;q=1,=,", "png", "png"),
@@ -167,12 +189,12 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("image/png;q=nan", "jpeg", "jpeg"),
     ],
 )
-def test_the_answers_format_is_the_best_of_accept_else_what_was_sent(
+def test_the_format_is_the_one_that_accept_prefers_else_the_images(
     accept: str, sent: Format, expected: Format
 ) -> None:
     assert answer_format(parsed(), accept, sent) == expected
 
 
 @pytest.mark.parametrize("accept", ["", "image/webp", "image/png;q=0"])
-def test_the_format_option_goes_before_accept(accept: str) -> None:
+def test_the_format_option_overrides_accept(accept: str) -> None:
     assert answer_format(parsed(format="png"), accept, "jpeg") == "png"

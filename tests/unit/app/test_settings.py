@@ -4,7 +4,7 @@ from app.errors import SettingsError
 from app.settings import BUNDLED_MODELS, Settings, read_settings
 
 
-def test_the_environment_is_read_and_an_argument_goes_above_it(
+def test_arguments_override_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PASTICHE_PORT", "9001")
@@ -13,7 +13,7 @@ def test_the_environment_is_read_and_an_argument_goes_above_it(
     assert (settings.port, settings.device) == (9001, "openvino")
 
 
-def test_the_default_models_are_the_bundled_ones() -> None:
+def test_the_bundled_models_are_the_default() -> None:
     assert read_settings().models == BUNDLED_MODELS
     assert BUNDLED_MODELS.is_dir()
 
@@ -35,7 +35,7 @@ def test_the_default_models_are_the_bundled_ones() -> None:
         ("host", "127.0.0.1,::1"),
     ],
 )
-def test_a_setting_out_of_range_is_named(
+def test_the_error_names_an_invalid_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"PASTICHE_{name.upper()}", value)
@@ -50,17 +50,17 @@ NUMBERS = [
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["99999999999999", "-1", "inf", "nan"])
-def test_every_number_has_bounds(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_every_number_has_a_range(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"PASTICHE_{name.upper()}", value)
     with pytest.raises(SettingsError, match=f"PASTICHE_{name.upper()}"):
         read_settings()
 
 
-def test_an_empty_host_is_told_how_to_listen_on_all_addresses() -> None:
+def test_the_error_for_an_empty_host_says_how_to_listen_on_all_addresses() -> None:
     with pytest.raises(SettingsError, match=r"0\.0\.0\.0 to listen on all addresses"):
         read_settings(host="")
 
 
-def test_gateways_are_addresses_and_networks() -> None:
+def test_gateways_may_be_addresses_and_networks() -> None:
     value = "192.0.2.1, 10.0.0.0/8,2001:db8::/32"
     assert read_settings(forwarded_allow=value).forwarded_allow == value

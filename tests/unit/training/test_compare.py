@@ -15,6 +15,7 @@ from app.library import Stylizer
 from tests.tools.generated import picture, vgg_weights
 from training import compare
 from training.scoring.hatch import LIMIT
+from training.scoring.peer_report import SHEET_SIDE
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def test_all_painters_are_scored_printed_and_shown(
     assert rows["hatcher"].endswith(" *")
     assert not rows["photo"].endswith("*")
     with Image.open(sheet) as opened:
-        assert opened.width == 5 * compare.SHEET_SIDE  # the photograph and four painters
-        assert opened.height > 2 * compare.SHEET_SIDE
+        assert opened.width == 5 * SHEET_SIDE  # the photograph and four painters
+        assert opened.height > 2 * SHEET_SIDE
 
 
 def test_strength_zero_leaves_the_photographs(arguments: list[str], tmp_path: Path) -> None:

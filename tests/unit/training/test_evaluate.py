@@ -12,8 +12,9 @@ from app.library import Stylizer
 from app.model_folder import read_folder, write_card, write_style
 from tests.tools.generated import loss_weights
 from training import evaluate
-from training.scoring import metrics as figures
+from training.scoring import evaluation, metrics
 from training.scoring.artifacts import LIMITS
+from training.scoring.evaluation import SHEET_SIDE, card_recipe
 
 RECIPE = """
 loss_network = "{loss}"
@@ -23,6 +24,8 @@ painting_size = 64
 phases = [{{ steps = 1, crop = 32 }}]
 styles = [{{ id = "warm", painting = "warm.png", title = "Warm" }}]
 """
+
+
 FITTED = {
     "loss_network": "elsewhere.safetensors",
     "content_layers": {"relu1_1": 1.0},
@@ -38,7 +41,7 @@ FITTED = {
 def arguments(
     models: Path, tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
-    """The command on one style and photo, with the recipe; what is written lies in tmp_path."""
+    """Arguments for one style, one photo and the recipe; everything is in tmp_path."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     shutil.copytree(models / "tiny", tmp_path / "tiny")
     save_file(loss_weights(), tmp_path / "loss.safetensors")
@@ -60,12 +63,12 @@ def found(folder: Path) -> dict[str, dict[str, float]]:
     return json.loads((folder / "found.json").read_text())["styles"]  # type: ignore[no-any-return]
 
 
-def tell_recipe(folder: Path, recipe: dict[str, Any] | None) -> None:
+def write_recipe(folder: Path, recipe: dict[str, Any] | None) -> None:
     card = read_folder(folder).card
     write_card(folder, card.model_copy(update={"fitted": {"recipe": recipe} if recipe else {}}))
 
 
-def test_the_figures_are_printed_written_and_kept_with_the_style(
+def test_metrics_are_printed_written_and_stored_with_the_style(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate.main([*arguments, "--store"]) == 0
@@ -85,24 +88,26 @@ def test_the_figures_are_printed_written_and_kept_with_the_style(
     assert "iterations_80" not in quality
 
 
-def test_figures_of_other_sides_stay_with_the_style(arguments: list[str], tmp_path: Path) -> None:
+def test_storing_keeps_metrics_of_other_sides(arguments: list[str], tmp_path: Path) -> None:
     for side in ("64", "80"):
         assert evaluate.main([*arguments, "--sides", side, "--store"]) == 0
     quality = read_folder(tmp_path / "tiny").styles["warm"].card.quality
     assert {"objective_64", "objective_80"} <= quality.keys()
 
 
-def test_the_card_tells_the_recipe_as_well(arguments: list[str], tmp_path: Path) -> None:
+def test_the_recipe_of_the_card_gives_the_same_metrics(
+    arguments: list[str], tmp_path: Path
+) -> None:
     assert evaluate.main(arguments) == 0
     by_recipe = found(tmp_path)
-    tell_recipe(tmp_path / "tiny", FITTED)
+    write_recipe(tmp_path / "tiny", FITTED)
     del arguments[1:3]
     network = ["--loss-network", str(tmp_path / "loss.safetensors"), "--styles", "warm"]
     assert evaluate.main([*arguments, *network]) == 0
     assert found(tmp_path) == by_recipe
 
 
-def test_the_iterations_are_those_at_which_the_slow_method_is_as_low(
+def test_iterations_count_evaluations_until_gatys_method_is_as_low(
     arguments: list[str], tmp_path: Path
 ) -> None:
     assert evaluate.main(arguments) == 0
@@ -114,14 +119,14 @@ def test_the_iterations_are_those_at_which_the_slow_method_is_as_low(
     assert all(value > warm["objective_64"] - 1e-4 for value in curve[: number - 1])
 
 
-def test_a_picture_that_the_slow_method_does_not_reach_is_told_as_such(
+def test_a_search_that_does_not_reach_the_objective_is_marked_as_capped(
     arguments: list[str],
     models: Path,
     photo: Image.Image,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # The painting is the served picture itself, and nothing but style counts.
+    # The painting is the served picture itself, and only style has a weight.
     small = photo.resize((96, 64), Image.Resampling.LANCZOS)
     served = Stylizer(models, "cpu", 1).stylize(small, "warm")
     served.save(tmp_path / "paintings" / "warm.png")
@@ -133,29 +138,21 @@ def test_a_picture_that_the_slow_method_does_not_reach_is_told_as_such(
     assert ">=5 " in capsys.readouterr().out
 
 
-def test_a_second_run_takes_the_curves_from_their_file(
+def test_a_second_run_reads_the_cached_curves(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert evaluate.main(arguments) == 0
     before = found(tmp_path)
 
     def broken(*arguments: object, **options: object) -> None:
-        raise AssertionError("the search is run again")
+        raise AssertionError("the search ran again")
 
-    monkeypatch.setattr(figures, "gatys", broken)
+    monkeypatch.setattr(metrics, "gatys", broken)
     assert evaluate.main(arguments) == 0
     assert found(tmp_path) == before
 
 
-def test_the_table_marks_what_is_outside_its_limits() -> None:
-    good = {"objective_64": 1.0, "checkerboard_64": 1.0, "dead_blocks_64": 0.0}
-    assert "*" not in evaluate.table({"warm": good}, 64)
-    (_, line) = evaluate.table({"warm": {**good, "checkerboard_64": 50.0}}, 64).splitlines()
-    assert "50.0000 *" in line
-    assert line.count("*") == 1
-
-
-def test_a_second_network_judges_too_where_there_is_one(
+def test_a_second_loss_network_adds_its_objective(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate.main(arguments) == 0
@@ -169,25 +166,14 @@ def test_a_second_network_judges_too_where_there_is_one(
     assert warm["objective_second_64"] != warm["objective_64"]
 
 
-def test_the_second_network_is_one_that_lies_here_already(
-    arguments: list[str], tmp_path: Path
-) -> None:
-    assert evaluate.available_second_network("vgg19") is None
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth").touch()
-    assert evaluate.available_second_network("vgg19") == "vgg16"
-    assert evaluate.available_second_network("some.safetensors") == "vgg16"
-    assert evaluate.available_second_network("vgg16") is None
-
-
-def test_fewer_photos_are_taken_where_told(
+def test_every_nth_photo_is_measured(
     arguments: list[str],
     tmp_path: Path,
     photo: Image.Image,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(evaluate, "LARGE", 80)
+    monkeypatch.setattr(evaluation, "LARGE", 80)
     for number in range(5):
         photo.rotate(number).save(tmp_path / "photos" / f"{number}.png")
     every = ["--every", "2", "--every-large", "3", "--equivalents-at"]
@@ -197,29 +183,29 @@ def test_fewer_photos_are_taken_where_told(
     assert "3 photos" in capsys.readouterr().out
 
 
-def test_a_painting_is_looked_at_in_the_size_that_its_style_was_fitted_to(
+def test_a_painting_has_the_size_that_its_style_was_fitted_to(
     arguments: list[str], tmp_path: Path
 ) -> None:
-    tell_recipe(tmp_path / "tiny", FITTED)
+    write_recipe(tmp_path / "tiny", FITTED)
     folder = read_folder(tmp_path / "tiny")
     style = folder.styles["warm"]
     for size in (None, 96):
         card = style.card.model_copy(update={"painting_size": size})
         write_style(folder.path, "warm", style.vector, card)
         folder = read_folder(folder.path)
-        recipe = evaluate.card_recipe(folder, ["warm"], tmp_path / "paintings")
+        recipe = card_recipe(folder, ["warm"], tmp_path / "paintings")
         assert (recipe.styles[0].painting_size, recipe.painting_size) == (size, 64)
 
 
-def test_a_style_is_judged_by_the_weight_that_it_was_fitted_with(
+def test_a_style_has_the_weight_that_it_was_fitted_with(
     arguments: list[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "tiny"
-    tell_recipe(folder, FITTED)
+    write_recipe(folder, FITTED)
     style = read_folder(folder).styles["warm"]
     card = style.card.model_copy(update={"style_weight": 3.0})
     write_style(folder, "warm", style.vector, card)
-    recipe = evaluate.card_recipe(read_folder(folder), ["warm"], tmp_path / "paintings")
+    recipe = card_recipe(read_folder(folder), ["warm"], tmp_path / "paintings")
     assert (recipe.style_weights, recipe.style_weight) == ([3], 10)
 
     text = Path(arguments[2]).read_text()
@@ -229,15 +215,15 @@ def test_a_style_is_judged_by_the_weight_that_it_was_fitted_with(
     assert warm["objective_64"] == pytest.approx(warm["content_64"] + 3 * warm["style_64"], 1e-3)
 
 
-def test_a_contact_sheet_shows_the_judged_styles(arguments: list[str], tmp_path: Path) -> None:
+def test_a_sheet_shows_the_measured_styles(arguments: list[str], tmp_path: Path) -> None:
     sheet = tmp_path / "sheets" / "sheet.png"
     assert evaluate.main([*arguments, "--sides", "64", "--sheet", str(sheet)]) == 0
     with Image.open(sheet) as image:
-        assert image.size == (2 * evaluate.SHEET_SIDE, evaluate.SHEET_SIDE)
+        assert image.size == (2 * SHEET_SIDE, SHEET_SIDE)
 
 
 @pytest.mark.parametrize(
-    ("extra", "told"),
+    ("extra", "expected"),
     [
         (["--styles", "nope"], "has no style nope; it has"),
         (["--loss-network", "nope.safetensors"], "nope.safetensors"),
@@ -246,15 +232,15 @@ def test_a_contact_sheet_shows_the_judged_styles(arguments: list[str], tmp_path:
     ],
 )
 def test_a_mistake_is_one_clear_line(
-    arguments: list[str], extra: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], extra: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate.main([*arguments, *extra]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
-    assert told in line
+    assert expected in line
 
 
-def test_a_recipe_with_other_styles_is_refused(
+def test_a_recipe_with_other_styles_is_rejected(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = Path(arguments[2])
@@ -264,33 +250,33 @@ def test_a_recipe_with_other_styles_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "told"),
+    ("recipe", "expected"),
     [
-        (None, "name it by --recipe"),
+        (None, "give one with --recipe"),
         (FITTED, "no painting in"),
         ({**FITTED, "painting_size": 3}, "painting_size"),
     ],
 )
-def test_a_card_that_does_not_tell_enough_is_one_clear_line(
+def test_an_incomplete_card_is_one_clear_line(
     arguments: list[str],
     tmp_path: Path,
     recipe: dict[str, Any] | None,
-    told: str,
+    expected: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell_recipe(tmp_path / "tiny", recipe)
+    write_recipe(tmp_path / "tiny", recipe)
     del arguments[1:3]
     if recipe is not FITTED:
         arguments += ["--styles", "warm"]
     assert evaluate.main(arguments) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert told in line
+    assert expected in line
 
 
-def test_a_loss_network_that_is_not_here_is_asked_for(
+def test_a_missing_loss_network_is_requested(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell_recipe(tmp_path / "tiny", FITTED)
+    write_recipe(tmp_path / "tiny", FITTED)
     del arguments[1:3]
     assert evaluate.main([*arguments, "--styles", "warm"]) == 1
     assert "--loss-network" in capsys.readouterr().err

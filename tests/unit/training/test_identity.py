@@ -1,48 +1,16 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from tests.conftest import make_gallery, make_recipe
-from tests.tools.generated import planes, write_pictures
+from app.model_folder import WEIGHTS
+from tests.tools.generated import write_pictures
 from training import identity
-from training.fit.data import Batches
-from training.fit.recipe import Phase
 
 
-def test_the_identity_vector_comes_nearer_to_the_photos_than_where_it_starts(
-    tmp_path: Path,
-) -> None:
-    gallery = make_gallery(make_recipe()).eval()
-    network, start = gallery.network.requires_grad_(False), gallery.styles[0].detach()
-    recipe = make_recipe().model_copy(update={"phases": [Phase(steps=20, crop=[32], batch=2)]})
-    batches = Batches(write_pictures(tmp_path, 3), recipe)
-    fitted = identity.identity_vector(network, start, batches)
-    photos = batches[0].photos.float() / 255
-
-    def error(vector: torch.Tensor) -> float:
-        return float((network(photos, vector.expand(2, -1)) - photos).square().mean())
-
-    with torch.no_grad():
-        assert error(fitted) < 0.9 * error(start)
-
-
-def test_rows_run_from_the_photo_and_from_identity_to_the_style() -> None:
-    gallery = make_gallery(make_recipe()).eval()
-    photo = planes(1, 32, 40)
-    with torch.no_grad():
-        rows = identity.comparison(gallery.network, photo, gallery.styles[0], gallery.styles[1])
-        painted, other = (gallery.network(photo, gallery.styles[i][None])[0] for i in (0, 1))
-    assert rows.shape == (3, 64, 200)
-    torch.testing.assert_close(rows[:, :32, :40], photo[0])
-    torch.testing.assert_close(rows[:, 32:, :40], other)
-    torch.testing.assert_close(rows[:, :32, 160:], painted)
-    torch.testing.assert_close(rows[:, 32:, 160:], painted)
-
-
-def test_the_command_writes_a_sheet_and_tells_what_is_wrong(
+def test_the_command_writes_a_sheet_or_a_clear_error(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = next(path.parent for path in models.glob("*/network.json"))
@@ -56,3 +24,20 @@ def test_the_command_writes_a_sheet_and_tells_what_is_wrong(
         assert np.asarray(sheet).shape == (64, 160, 3)
     assert identity.main([str(folder), "none", "-o", str(out), *options]) == 1
     assert "has no style none" in capsys.readouterr().err
+
+
+def test_damaged_weights_are_one_clear_line(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(models / "tiny", tmp_path / "tiny"))
+    (folder / WEIGHTS).write_bytes(b"damaged")
+    photos = write_pictures(tmp_path / "photos", 2)
+    options = [
+        f"--photos={photos[0].parent}",
+        f"--photo={photos[0]}",
+        "-o",
+        str(tmp_path / "s.png"),
+    ]
+    assert identity.main([str(folder), "warm", *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {folder / WEIGHTS} is not a readable safetensors file")

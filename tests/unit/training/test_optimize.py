@@ -64,7 +64,7 @@ def test_it_can_start_from_noise(arguments: list[str], tmp_path: Path) -> None:
     assert rows(curve)[0]["content"] > 1e-3
 
 
-def test_weights_are_taken_from_the_command(arguments: list[str], tmp_path: Path) -> None:
+def test_the_command_sets_the_weights(arguments: list[str], tmp_path: Path) -> None:
     curve = tmp_path / "curve.csv"
     weights = ["--content-weight", "3", "--style-weight", "2", "--curve", str(curve)]
     assert optimize.main([*arguments, *weights]) == 0
@@ -72,7 +72,7 @@ def test_weights_are_taken_from_the_command(arguments: list[str], tmp_path: Path
         assert row["total"] == pytest.approx(3 * row["content"] + 2 * row["style"], rel=1e-4)
 
 
-def test_the_best_picture_so_far_survives_an_interrupt(
+def test_an_interrupt_keeps_the_best_picture(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -92,7 +92,7 @@ def test_the_best_picture_so_far_survives_an_interrupt(
 
 
 @pytest.mark.parametrize(
-    ("place", "wrong", "told"),
+    ("place", "wrong", "expected"),
     [
         (0, "missing.jpg", "missing.jpg"),
         (1, "missing.jpg", "missing.jpg"),
@@ -104,7 +104,7 @@ def test_a_mistake_is_one_clear_line_before_any_work(
     arguments: list[str],
     place: int,
     wrong: str,
-    told: str,
+    expected: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -112,11 +112,11 @@ def test_a_mistake_is_one_clear_line_before_any_work(
     assert optimize.main(arguments) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
-    assert told in line
+    assert expected in line
 
 
 @pytest.mark.parametrize("wrong", [["--evaluations", "0"], ["--side", "8"], ["--style-weight=-1"]])
-def test_a_number_out_of_range_is_refused(
+def test_a_number_out_of_range_is_rejected(
     arguments: list[str], wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

@@ -1,12 +1,11 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from app.library import Stylizer
 from tests.tools.generated import picture
-from training import variations
+from training import variations as command
 
 
 @pytest.fixture(scope="module")
@@ -14,54 +13,17 @@ def photo() -> Image.Image:
     return picture(48, 32)
 
 
-def painted(stylizer: Stylizer, photo: Image.Image, style: str, **options: float) -> np.ndarray:
-    return np.asarray(stylizer.stylize(photo, style, **options))  # type: ignore[arg-type]
-
-
-def test_the_corners_of_a_blend_sheet_are_the_four_styles(models: Path, photo: Image.Image) -> None:
-    stylizer = Stylizer(models)
-    names = (sorted(stylizer.styles) * 4)[:4]
-    rows = variations.blends(stylizer, photo, names)
-    corners = [rows[0][0], rows[0][-1], rows[-1][0], rows[-1][-1]]
-    for style, corner in zip(names, corners, strict=True):
-        assert np.array_equal(np.asarray(corner), painted(stylizer, photo, style))
-    middle = ",".join(f"{name}:0.25" for name in names)
-    assert np.array_equal(np.asarray(rows[2][2]), painted(stylizer, photo, middle))
-
-
-def test_sizes_and_strengths_run_from_broad_and_from_the_photograph(
-    models: Path, photo: Image.Image
-) -> None:
-    stylizer = Stylizer(models)
-    style = min(stylizer.styles)
-    (row,) = variations.strengths(stylizer, photo, [style])
-    assert np.array_equal(np.asarray(row[0]), np.asarray(photo))
-    assert np.array_equal(np.asarray(row[-1]), painted(stylizer, photo, style))
-    (row,) = variations.sizes(stylizer, photo, [style])
-    assert np.array_equal(np.asarray(row[0]), painted(stylizer, photo, style, size=384))
-
-
-def test_a_sheet_lays_pictures_edge_to_edge() -> None:
-    colours = [["red", "lime", "blue"], ["black", "white", "gray"]]
-    rows = [[Image.new("RGB", (40, 20), colour) for colour in row] for row in colours]
-    whole = variations.sheet(rows, 10)
-    assert whole.size == (30, 10)
-    for y, row in enumerate(rows):
-        for x, cell in enumerate(row):
-            assert whole.getpixel((10 * x + 5, 5 * y + 2)) == cell.getpixel((0, 0))
-
-
-def test_the_command_writes_a_sheet_and_tells_what_is_wrong(
+def test_the_command_writes_a_sheet_or_a_clear_error(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: Image.Image
 ) -> None:
     photo.save(tmp_path / "photo.png")
     options = [f"--photo={tmp_path / 'photo.png'}", f"--models={models}", "--side=24"]
     style = min(Stylizer(models).styles)
     out = tmp_path / "new" / "sheet.png"
-    assert variations.main(["strengths", style, "-o", str(out), *options]) == 0
+    assert command.main(["strengths", style, "-o", str(out), *options]) == 0
     with Image.open(out) as sheet:
         assert sheet.size == (24 * 5, 16)
-    assert variations.main(["blends", style, "-o", str(out), *options]) == 1
+    assert command.main(["blends", style, "-o", str(out), *options]) == 1
     assert capsys.readouterr().err == "error: blends takes 4 styles, one for each corner\n"
-    assert variations.main(["sizes", "none", "-o", str(out), *options]) == 1
+    assert command.main(["sizes", "none", "-o", str(out), *options]) == 1
     assert "there is no style 'none'" in capsys.readouterr().err

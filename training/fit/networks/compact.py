@@ -106,7 +106,7 @@ class CompactNetwork(TransformNetwork):
 
     @property
     def reach(self) -> int:
-        """Half of every kernel, times the stride where it runs, and a whole stride for both ends."""
+        """Half of every kernel, times the stride where it runs, and a whole stride at the ends."""
         quarters = 2 + (KERNEL // 2) * (len(self.first) + len(self.last))
         eighths = (KERNEL // 2) * len(self.body)
         return UNSHUFFLE * quarters + 2 * UNSHUFFLE * eighths + 2 * UNSHUFFLE

@@ -7,22 +7,26 @@ from training.fit.networks.transform import TransformNetwork
 
 
 class StyledNetwork(nn.Module):
-    """A transform network and two vectors a style: gentle, which keeps the photograph, and bold.
+    """A transform network and one or two vectors a style: the default one, and a bold one.
 
-    Between them lie pictures of any strength: a fit draws points on the line, and weights style
+    Between the two lie pictures of any strength: a fit draws points on the line and weights style
     against content accordingly (after Babaeizadeh and Ghiasi, arXiv:1811.08560).
     """
 
-    def __init__(self, network: TransformNetwork, styles: int) -> None:
-        """Start the vectors of every style at plain instance norm."""
+    def __init__(self, network: TransformNetwork, styles: int, *, bold: bool = False) -> None:
+        """Start the vectors of every style at plain instance norm. bold: have bold vectors."""
         super().__init__()
         self.network = network
-        self.styles = nn.Parameter(network.neutral_style().repeat(styles, 2, 1))
+        neutral = network.neutral_style().repeat(styles, 1)
+        self.styles = nn.Parameter(neutral)
+        self.bold = nn.Parameter(neutral.clone()) if bold else None
 
     def vectors(self, style_index: Tensor, boldness: Tensor) -> Tensor:
-        """Style vectors [N, D] for style_index int64 [N] and boldness [N], 0 gentle to 1 bold."""
-        gentle, bold = self.styles[style_index].unbind(1)
-        return torch.lerp(gentle, bold, boldness[:, None])
+        """Style vectors [N, D] for style_index int64 [N] and boldness [N], 0 to 1 for bold."""
+        vectors = self.styles[style_index]
+        if self.bold is None:
+            return vectors
+        return torch.lerp(vectors, self.bold[style_index], boldness[:, None])
 
     def forward(
         self, image: Tensor, style_index: Tensor, boldness: Tensor
@@ -30,6 +34,8 @@ class StyledNetwork(nn.Module):
         """What a fit needs: forward_with_peaks of image [N, 3, H, W] in these styles."""
         return self.network.forward_with_peaks(image, self.vectors(style_index, boldness))
 
-    def paint(self, image: Tensor, style_index: Tensor, boldness: Tensor) -> Tensor:
+    def paint(self, image: Tensor, style_index: Tensor, boldness: float = 0.0) -> Tensor:
         """Paint image [N, 3, H, W] in these styles."""
-        return self.network(image, self.vectors(style_index, boldness))  # type: ignore[no-any-return]
+        how_bold = torch.full_like(style_index, boldness, dtype=torch.float32)
+        vectors = self.vectors(style_index, how_bold)
+        return self.network(image, vectors)  # type: ignore[no-any-return]

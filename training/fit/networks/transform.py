@@ -65,6 +65,7 @@ class TransformNetwork(nn.Module, ABC):
     """Paints an image in the style that a vector describes."""
 
     stride: ClassVar[int]  # both sides of an image are padded to multiples of it
+    output: nn.Conv2d  # the last convolution
 
     @property
     @abstractmethod

@@ -16,25 +16,25 @@ int cudaMemGetInfo(size_t *free, size_t *total) { *free = 1000; *total = 4000; r
 
 @pytest.fixture
 def runtime(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A loaded library with the one function of the CUDA runtime that is called."""
+    """A loaded library with the one function of the CUDA runtime that the server calls."""
     source, library = tmp_path / "runtime.c", tmp_path / "libcudart.so.12"
     source.write_text(RUNTIME % request.param)
     try:
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     except FileNotFoundError:
-        pytest.skip("there is no C compiler here")
+        pytest.skip("needs a C compiler")
     ctypes.CDLL(str(library))
     return library
 
 
 def text() -> str:
     registry = CollectorRegistry()
-    DeviceMemory(registry)
+    registry.register(DeviceMemory())
     return generate_latest(registry).decode()
 
 
 @pytest.mark.parametrize("runtime", [0], indirect=True)
-def test_the_loaded_runtime_is_found_and_asked(
+def test_the_memory_is_read_from_the_loaded_runtime(
     runtime: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lines = [
@@ -47,7 +47,7 @@ def test_the_loaded_runtime_is_found_and_asked(
 
 
 @pytest.mark.parametrize("runtime", [100], indirect=True)
-def test_a_runtime_without_a_gpu_has_no_series(
+def test_without_a_gpu_there_is_no_series(
     runtime: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "maps").write_text(f"7f00-7f01 r-xp 00000000 08:01 1    {runtime}\n")
@@ -56,7 +56,7 @@ def test_a_runtime_without_a_gpu_has_no_series(
     assert "pastiche_device_memory_bytes" not in text()
 
 
-def test_where_no_runtime_is_loaded_none_is(
+def test_the_runtime_is_never_loaded_for_this(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "maps").write_text("7f00-7f01 r-xp 00000000 08:01 1    /usr/lib/libc.so.6\n")

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from app.engine.device import CPU, Device
+from app.engine.device import CPU, Device, OnnxSession, Session
 from app.engine.network import Network, _spans, check_output
 from app.errors import BadOutput, ModelFolderError, OutOfMemory
 from app.model_folder import read_folder, write_card, write_graph
 from tests.conftest import make_folder, make_gallery, make_recipe
-from training.export import paint
+from training.graphs.parity import paint
 
 ON_CPU = Device("cpu", CPU, "float32", 1)
 
@@ -29,11 +29,22 @@ def network(models: Path) -> Network:
     return Network(read_folder(models / "tiny"), ON_CPU, tile_pixels=1_000_000)
 
 
-def test_the_warm_up_runs_every_graph(network: Network) -> None:
-    network.warm_up()
+def test_warming_up_runs_every_graph(models: Path) -> None:
+    run: set[str] = set()
+
+    class Recorder:
+        def __init__(self, graph: bytes, device: Device, name: str) -> None:
+            self._session, self._name = OnnxSession(graph, device, name), name
+
+        def run(self, **inputs: np.ndarray) -> np.ndarray:
+            run.add(self._name)
+            return self._session.run(**inputs)
+
+    Network(read_folder(models / "tiny"), ON_CPU, open_session=Recorder).warm_up()
+    assert run == {"tiny/stylize", "tiny/freeze", "tiny/apply"}
 
 
-def test_a_batch_of_styles_is_what_each_gives_alone_and_what_pytorch_gives(
+def test_a_batch_is_painted_like_single_images_and_like_pytorch_paints_them(
     network: Network,
 ) -> None:
     images, gallery = noise(33, 50, 3), make_gallery(make_recipe())
@@ -48,7 +59,7 @@ def test_a_batch_of_styles_is_what_each_gives_alone_and_what_pytorch_gives(
 
 
 @pytest.mark.parametrize(("height", "width"), [(400, 300), (301, 415), (40, 2500)])
-def test_tiles_meet_without_a_seam(models: Path, height: int, width: int) -> None:
+def test_tiles_join_without_a_seam(models: Path, height: int, width: int) -> None:
     folder = read_folder(models / "tiny")
     tiled = Network(folder, ON_CPU, tile_pixels=140 * 140)
     image, style = noise(height, width), folder.styles["warm"].vector
@@ -59,8 +70,8 @@ def test_tiles_meet_without_a_seam(models: Path, height: int, width: int) -> Non
 
 
 @pytest.mark.parametrize(("length", "side"), [(16, 4), (17, 8), (4000, 1300), (1301, 1300)])
-def test_spans_cover_the_length_in_strides(length: int, side: int) -> None:
-    spans = _spans(length, side)
+def test_spans_cover_the_length_in_multiples_of_the_stride(length: int, side: int) -> None:
+    spans = _spans(length, side, 4)
     assert spans[0][0] == 0
     assert spans[-1][1] == length
     assert all(a[1] == b[0] and b[0] % 4 == 0 for a, b in itertools.pairwise(spans))
@@ -68,7 +79,7 @@ def test_spans_cover_the_length_in_strides(length: int, side: int) -> None:
 
 
 def flipped(content: bytes) -> bytes:
-    """The graph with the highest bit of the exponent of one weight of its last layer flipped."""
+    """The graph with one bit flipped: the exponent's highest, of a weight of the last layer."""
     model = onnx.load_from_string(content)
     weight = next(t for t in reversed(model.graph.initializer) if len(t.dims) == 4)
     values = numpy_helper.to_array(weight).copy()
@@ -78,7 +89,7 @@ def flipped(content: bytes) -> bytes:
 
 
 def change_graph(folder: Path, name: Any, content: bytes) -> None:
-    """Another graph in its place, with its own digest in the card."""
+    """Replace a graph, and its digest in the card."""
     card = read_folder(folder).card
     entry = write_graph(folder, f"{name}.onnx", content)
     write_card(folder, card.model_copy(update={"graphs": {**card.graphs, name: entry}}))
@@ -86,7 +97,7 @@ def change_graph(folder: Path, name: Any, content: bytes) -> None:
 
 @pytest.fixture
 def folder(models: Path, tmp_path: Path) -> Path:
-    """A copy that may be damaged."""
+    """A copy of the model folder, which the test may change."""
     return shutil.copytree(models / "tiny", tmp_path / "tiny")
 
 
@@ -99,28 +110,24 @@ def checked(path: Path) -> Network:
     return network
 
 
-def test_a_network_that_paints_its_reference_passes(models: Path) -> None:
+def test_a_network_that_paints_its_reference_passes_the_check(models: Path) -> None:
     assert checked(models / "tiny").name == "tiny"
 
 
 @pytest.mark.parametrize("graph", ["stylize", "freeze", "apply"])
-def test_one_flipped_bit_under_a_matching_digest_is_caught_by_the_reference(
-    folder: Path, graph: str
-) -> None:
+def test_the_check_finds_a_flipped_bit_that_the_digest_does_not(folder: Path, graph: str) -> None:
     change_graph(folder, graph, flipped((folder / f"{graph}.onnx").read_bytes()))
     with pytest.raises((ModelFolderError, BadOutput)) as caught:
         checked(folder)
     if isinstance(caught.value, ModelFolderError):
         wrong = "stylize" if graph == "stylize" else "freeze and apply"
-        figures = (
+        difference = (
             r"\d+\.\d\d grey levels off on average \(at most 2\), \d+\.\d% of values within 12"
         )
-        assert re.search(rf"tmp.*/tiny: {wrong} does not .*: {figures}", str(caught.value))
+        assert re.search(rf"tmp.*/tiny: {wrong} does not .*: {difference}", str(caught.value))
 
 
-def test_the_graphs_of_another_network_do_not_paint_the_reference(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_the_check_finds_the_graph_of_another_network(folder: Path, tmp_path: Path) -> None:
     other = make_folder(tmp_path / "other", seed=1)
     change_graph(folder, "stylize", (other / "stylize.onnx").read_bytes())
     with pytest.raises(ModelFolderError, match=r"tiny: stylize does not paint the reference"):
@@ -131,7 +138,7 @@ def test_the_graphs_of_another_network_do_not_paint_the_reference(
     ("levels", "share", "passes"),
     [(1, 1.0, True), (3, 1.0, False), (100, 0.008, True), (100, 0.015, False)],
 )
-def test_a_network_may_be_off_a_little_everywhere_or_more_in_few_places(
+def test_small_differences_everywhere_or_large_ones_in_few_places_pass_the_check(
     models: Path, levels: int, share: float, passes: bool
 ) -> None:
     network, reference = checked(models / "tiny"), read_folder(models / "tiny").reference()
@@ -146,17 +153,17 @@ def test_a_network_may_be_off_a_little_everywhere_or_more_in_few_places(
             network.check(replace(reference, pastiche=moved))
 
 
-def test_numbers_that_are_not_finite_are_no_picture(network: Network) -> None:
+def test_non_finite_numbers_are_an_invalid_output(network: Network) -> None:
     image, style = noise(40, 50), network.folder.styles["warm"].vector[None].copy()
     style[:, -6:] = np.nan
-    with pytest.raises(BadOutput, match="one value"):
+    with pytest.raises(BadOutput, match="single value"):
         network.paint(image, style)
     tiled = Network(network.folder, ON_CPU, tile_pixels=140 * 140)
-    with pytest.raises(BadOutput, match="one value"):
+    with pytest.raises(BadOutput, match="single value"):
         tiled.paint(noise(150, 200), style)
 
 
-def test_of_a_batch_only_what_is_no_picture_is_told(network: Network) -> None:
+def test_only_the_invalid_outputs_of_a_batch_are_found(network: Network) -> None:
     images = noise(20, 30, 3)
     styles = np.stack([network.folder.styles["warm"].vector] * 3)
     styles[1, -6:] = np.nan
@@ -164,7 +171,7 @@ def test_of_a_batch_only_what_is_no_picture_is_told(network: Network) -> None:
     assert check_output(images, painted) == [True, False, True]
 
 
-def test_one_value_is_a_picture_only_of_one_value() -> None:
+def test_a_single_value_is_valid_only_for_an_image_of_a_single_value() -> None:
     flat, other = np.full((1, 4, 4, 3), 7, np.uint8), noise(4, 4)
     assert check_output(flat, flat) == [True]
     assert check_output(other, other) == [True]
@@ -172,14 +179,14 @@ def test_one_value_is_a_picture_only_of_one_value() -> None:
     assert check_output(other, flat) == [False]
 
 
-def test_an_output_of_another_shape_is_no_picture(folder: Path) -> None:
+def test_an_output_of_another_shape_is_invalid(folder: Path) -> None:
     change_graph(folder, "stylize", (folder / "freeze.onnx").read_bytes())
     network = Network(read_folder(folder), ON_CPU, 1_000_000)
-    with pytest.raises(BadOutput, match=r"float32 \[1, \d+\], not a picture's uint8 \[1, 16"):
+    with pytest.raises(BadOutput, match=r"float32 \[1, \d+\] instead of uint8 \[1, 16"):
         network.warm_up()
 
 
-def test_a_network_paints_the_same_after_it_is_rebuilt(network: Network) -> None:
+def test_a_network_paints_the_same_after_a_rebuild(network: Network) -> None:
     image, style = noise(20, 30), network.folder.styles["warm"].vector[None]
     before, sessions = network.paint(image, style), network._sessions
     network.rebuild()
@@ -187,7 +194,7 @@ def test_a_network_paints_the_same_after_it_is_rebuilt(network: Network) -> None
     assert np.array_equal(network.paint(image, style), before)
 
 
-def test_a_rebuild_from_files_that_have_changed_is_refused_and_the_network_paints_on(
+def test_a_rebuild_from_changed_files_fails_and_keeps_the_old_sessions(
     folder: Path,
 ) -> None:
     network = Network(read_folder(folder), ON_CPU, 1_000_000)
@@ -197,21 +204,24 @@ def test_a_rebuild_from_files_that_have_changed_is_refused_and_the_network_paint
     network.warm_up()
 
 
-def test_without_memory_for_a_rebuild_nothing_is_painted_until_one_succeeds(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_memory_for_a_rebuild_the_network_cannot_paint_until_one_succeeds(
+    folder: Path,
 ) -> None:
-    network = Network(read_folder(folder), ON_CPU, 1_000_000)
-    image, style = noise(20, 30), network.folder.styles["warm"].vector[None]
+    full = False
 
-    def full(*_: object) -> None:
-        assert not network._sessions  # let go before new ones are made
-        raise OutOfMemory("full")
+    def open_session(graph: bytes, device: Device, name: str) -> Session:
+        if full:
+            assert not rebuilt._sessions  # released before new ones are opened
+            raise OutOfMemory("full")
+        return OnnxSession(graph, device, name)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("app.engine.network.Session", full)
-        with pytest.raises(OutOfMemory, match="full"):
-            network.rebuild()
+    rebuilt = Network(read_folder(folder), ON_CPU, open_session=open_session)
+    image, style = noise(20, 30), rebuilt.folder.styles["warm"].vector[None]
+    full = True
+    with pytest.raises(OutOfMemory, match="full"):
+        rebuilt.rebuild()
     with pytest.raises(OutOfMemory):
-        network.paint(image, style)
-    network.rebuild()
-    assert network.paint(image, style).shape == image.shape
+        rebuilt.paint(image, style)
+    full = False
+    rebuilt.rebuild()
+    assert rebuilt.paint(image, style).shape == image.shape

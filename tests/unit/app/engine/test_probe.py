@@ -1,116 +1,117 @@
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from app.engine import probe
+from app.engine import probe as probe_module
 from app.engine.device import CPU, Device
 from app.engine.network import Network
 from app.engine.probe import Probe
+from app.errors import InferenceFailed
 from app.model_folder import read_folder
+from tests.tools.sessions import Sessions
 
 
 @pytest.fixture
-def network(models: Path) -> Network:
-    return Network(read_folder(models / "tiny"), Device("cpu", CPU, "float32", 1), 1_000_000)
+def sessions() -> Sessions:
+    return Sessions()
+
+
+@pytest.fixture
+def network(models: Path, sessions: Sessions) -> Network:
+    device = Device("cpu", CPU, "float32", 1)
+    return Network(read_folder(models / "tiny"), device, open_session=sessions.open)
 
 
 def run(test: Callable[[Probe], Coroutine[Any, Any, None]]) -> None:
-    async def closed() -> None:
-        made = Probe()
+    async def run_and_close() -> None:
+        probe = Probe()
         try:
-            await test(made)
+            await test(probe)
         finally:
-            made.close()
+            probe.close()
 
-    asyncio.run(closed())
+    asyncio.run(run_and_close())
 
 
 def test_networks_that_paint_have_no_fault(network: Network) -> None:
-    async def test(made: Probe) -> None:
-        assert await made.fault([network]) is None
+    async def test(probe: Probe) -> None:
+        assert await probe.fault([network]) is None
 
     run(test)
 
 
-def test_a_network_that_cannot_paint_is_named_and_may_recover(
+def test_the_fault_names_a_network_that_cannot_paint_until_it_can(
+    network: Network, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_module, "CACHE_SECONDS", 0)
+
+    async def test(probe: Probe) -> None:
+        sessions.run_error = InferenceFailed("broken")
+        assert await probe.fault([network]) == "tiny: broken"
+        sessions.run_error = None
+        assert await probe.fault([network]) is None
+
+    run(test)
+
+
+def test_calls_share_one_run_while_its_result_is_fresh(
+    network: Network, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_module, "CACHE_SECONDS", 3600)
+    network.warm_up()
+    once = sessions.runs
+
+    async def test(probe: Probe) -> None:
+        await asyncio.gather(*(probe.fault([network]) for _ in range(5)))
+        await probe.fault([network])
+
+    run(test)
+    assert sessions.runs == 2 * once
+
+
+def test_a_reported_fault_is_returned_until_the_next_run(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "FRESH", 0)
+    monkeypatch.setattr(probe_module, "CACHE_SECONDS", 3600)
 
-    async def test(made: Probe) -> None:
-        apply = network._sessions.pop("apply")
-        fault = await made.fault([network])
-        assert fault is not None
-        assert fault.startswith("tiny: ")
-        network._sessions["apply"] = apply
-        assert await made.fault([network]) is None
-
-    run(test)
-
-
-def test_an_answer_is_good_for_a_while_and_shared(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe, "FRESH", 3600)
-    runs: list[str] = []
-    monkeypatch.setattr(network, "warm_up", lambda: runs.append("once"))
-
-    async def test(made: Probe) -> None:
-        await asyncio.gather(*(made.fault([network]) for _ in range(5)))
-        await made.fault([network])
-
-    run(test)
-    assert runs == ["once"]
-
-
-def test_what_callers_have_met_is_the_answer_until_the_next_inference(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe, "FRESH", 3600)
-
-    async def test(made: Probe) -> None:
-        assert await made.fault([network]) is None
-        made.doubt("tiny: no memory")
-        assert await made.fault([network]) == "tiny: no memory"
-        monkeypatch.setattr(probe, "FRESH", 0)
-        assert await made.fault([network]) is None
+    async def test(probe: Probe) -> None:
+        assert await probe.fault([network]) is None
+        probe.report("tiny: no memory")
+        assert await probe.fault([network]) == "tiny: no memory"
+        monkeypatch.setattr(probe_module, "CACHE_SECONDS", 0)
+        assert await probe.fault([network]) is None
 
     run(test)
 
 
-def test_what_was_not_foreseen_is_a_fault_without_its_words(
-    network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_an_unexpected_error_is_a_fault_whose_message_is_only_logged(
+    network: Network, sessions: Sessions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object, **__: object) -> np.ndarray:
-        raise RuntimeError("secret")
+    sessions.run_error = RuntimeError("secret")
 
-    monkeypatch.setattr(network, "_painted", fail)
-
-    async def test(made: Probe) -> None:
-        assert await made.fault([network]) == "tiny: something went wrong on our side"
+    async def test(probe: Probe) -> None:
+        fault = await probe.fault([network])
+        assert fault == "tiny: an unexpected error occurred; see the server's log"
 
     run(test)
     assert "secret" in caplog.text
 
 
-def test_a_device_that_does_not_answer_is_a_fault(
-    network: Network, monkeypatch: pytest.MonkeyPatch
+def test_a_device_that_does_not_respond_is_a_fault(
+    network: Network, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = threading.Event()
-    monkeypatch.setattr(probe, "PATIENCE", 0.05)
-    monkeypatch.setattr(network, "warm_up", lambda: gate.wait(60))
+    monkeypatch.setattr(probe_module, "TIMEOUT_SECONDS", 0.05)
+    sessions.gate.clear()
 
-    async def test(made: Probe) -> None:
+    async def test(probe: Probe) -> None:
         try:
-            fault = await made.fault([network])
+            fault = await probe.fault([network])
             assert fault is not None
             assert "has not painted" in fault
         finally:
-            gate.set()
+            sessions.gate.set()
 
     run(test)

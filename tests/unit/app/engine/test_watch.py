@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.engine import watch as reload
-from app.engine.watch import changes, fingerprint, fingerprints
+from app.engine import watch
+from app.engine.watch import Fingerprint, changes, fingerprint, fingerprints
 from app.model_folder import CARD, WEIGHTS
 
 
@@ -16,7 +16,7 @@ def copied(models: Path, tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def test_a_fingerprint_stays_until_a_file_changes(copied: Path) -> None:
+def test_a_fingerprint_stays_the_same_until_a_file_changes(copied: Path) -> None:
     assert fingerprint(copied / "tiny") == fingerprint(copied / "tiny")
     assert list(fingerprints(copied)) == [copied / "tiny"]
 
@@ -25,8 +25,10 @@ def test_a_fingerprint_stays_until_a_file_changes(copied: Path) -> None:
     "file",
     [CARD, "stylize.onnx", "reference.safetensors", "styles/warm.safetensors", "previews/warm.jpg"],
 )
-@pytest.mark.parametrize("change", ["touched", "renamed over", "longer", "gone"])
-def test_a_change_of_any_file_that_is_served_is_seen(copied: Path, file: str, change: str) -> None:
+@pytest.mark.parametrize("change", ["touched", "renamed over", "longer", "deleted"])
+def test_a_change_of_any_served_file_changes_the_fingerprint(
+    copied: Path, file: str, change: str
+) -> None:
     path, before = copied / "tiny" / file, fingerprint(copied / "tiny")
     status = path.stat()
     if change == "touched":
@@ -43,14 +45,14 @@ def test_a_change_of_any_file_that_is_served_is_seen(copied: Path, file: str, ch
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, "styles/new.partial", f"{CARD}.partial", "notes/a.txt"])
-def test_what_is_not_served_does_not_count(copied: Path, file: str) -> None:
+def test_files_that_are_not_served_do_not_count(copied: Path, file: str) -> None:
     before = fingerprint(copied / "tiny")
     (copied / "tiny" / file).parent.mkdir(exist_ok=True)
     (copied / "tiny" / file).write_text("something")
     assert fingerprint(copied / "tiny") == before
 
 
-def test_a_folder_without_a_card_or_with_a_dot_before_its_name_is_none(copied: Path) -> None:
+def test_hidden_folders_and_folders_without_a_card_are_skipped(copied: Path) -> None:
     shutil.copytree(copied / "tiny", copied / ".second")
     (copied / "third").mkdir()
     assert list(fingerprints(copied)) == [copied / "tiny"]
@@ -59,65 +61,69 @@ def test_a_folder_without_a_card_or_with_a_dot_before_its_name_is_none(copied: P
     assert fingerprints(copied / "nowhere") == {}
 
 
-def test_a_link_that_leads_nowhere_is_a_change_like_another(copied: Path) -> None:
+def test_a_broken_link_is_a_change_like_any_other(copied: Path) -> None:
     before = fingerprint(copied / "tiny")
     (copied / "tiny" / "styles" / "lost.safetensors").symlink_to("nowhere")
     assert fingerprint(copied / "tiny") != before
 
 
+def snapshot(state: str) -> dict[Path, Fingerprint]:
+    return {Path("tiny"): frozenset({(state, 0, 0, 0)})}
+
+
 @pytest.mark.parametrize(
-    ("looks", "yields_after"),
+    ("polls", "yields_after"),
     [
         ("aaaa", []),
         ("abbb", [3]),
-        ("abcdd", [5]),  # what is being copied is not read
+        ("abcdd", [5]),  # a folder that is being copied is not read
         ("abab", []),
         ("bbccbb", [2, 4, 6]),
         ("bbba", [2]),
         ("abbaa", [3, 5]),
     ],
 )
-def test_a_change_counts_when_two_looks_find_the_same(
-    monkeypatch: pytest.MonkeyPatch, looks: str, yields_after: list[int]
+def test_a_change_is_reported_once_two_polls_agree(
+    monkeypatch: pytest.MonkeyPatch, polls: str, yields_after: list[int]
 ) -> None:
     found: list[int] = []
-    looked = 0
+    polled = 0
 
-    def look(_: Path) -> dict[Path, str]:
-        nonlocal looked
-        if looked == len(looks):
+    def poll(_: Path) -> dict[Path, Fingerprint]:
+        nonlocal polled
+        if polled == len(polls):
             raise EOFError
-        looked += 1
-        return {Path("tiny"): looks[looked - 1]}
+        polled += 1
+        return snapshot(polls[polled - 1])
 
     async def follow() -> None:
-        async for _ in changes(Path(), 0, {Path("tiny"): "a"}):  # type: ignore[dict-item]
-            found.append(looked)
+        async for _ in changes(Path(), 0, snapshot("a")):
+            found.append(polled)
 
-    monkeypatch.setattr(reload, "fingerprints", look)
+    monkeypatch.setattr(watch, "fingerprints", poll)
     with pytest.raises(EOFError):
         asyncio.run(follow())
     assert found == yields_after
 
 
-def test_a_disk_that_does_not_answer_is_told_and_asked_again(
+def test_an_error_of_the_disk_is_logged_and_polling_goes_on(
     copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    looks = 0
+    polls = 0
 
-    def look(models: Path) -> dict[Path, reload.Fingerprint]:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
+    def poll(models: Path) -> dict[Path, Fingerprint]:
+        nonlocal polls
+        polls += 1
+        if polls == 1:
             raise OSError("stale file handle")
         return fingerprints(models)
 
-    monkeypatch.setattr(reload, "fingerprints", look)
+    monkeypatch.setattr(watch, "fingerprints", poll)
 
     async def first() -> None:
         async for _ in changes(copied, 0, {}):
             break
 
     asyncio.run(asyncio.wait_for(first(), 60))
-    assert looks == 3
+    assert polls == 3
     assert "stale file handle" in caplog.text

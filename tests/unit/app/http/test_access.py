@@ -18,35 +18,35 @@ from app.settings import Settings
 Fields = dict[str, Any]
 
 
-def told(caplog: pytest.LogCaptureFixture) -> Fields:
-    """The fields of the one access line."""
-    (record,) = (r for r in caplog.records if r.name == "app.http.access")
+def logged(caplog: pytest.LogCaptureFixture) -> Fields:
+    """Return the fields of the only access line."""
+    (record,) = (r for r in caplog.records if r.name == "app.access")
     fields: Fields = record.__dict__["fields"]
     return fields
 
 
 @pytest.fixture(autouse=True)
 def _level(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "app.http.access")
+    caplog.set_level(logging.INFO, "app.access")
 
 
-def test_the_access_line_tells_what_was_asked_and_answered(
+def test_the_access_line_describes_request_and_response(
     client: TestClient, jpeg: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
-    answer = client.post(
+    response = client.post(
         "/stylize?style=warm", content=jpeg, headers={"Content-Type": "image/jpeg"}
     )
-    fields = told(caplog)
+    fields = logged(caplog)
     assert fields.pop("seconds") > 0
     assert fields == {
         "method": "POST",
         "route": "/stylize",
         "status": 200,
         "bytes_in": len(jpeg),
-        "bytes_out": len(answer.content),
+        "bytes_out": len(response.content),
         "style": "warm",
-        "client": None,  # the client of the tests has no address
+        "client": None,  # the test client has no address
     }
 
 
@@ -54,7 +54,7 @@ NASTY = ["a\nb", "a\r\nlevel: x", "\x00\x1b[2J", '"}{"', "x" * 10_000, "é"]
 
 
 @pytest.mark.parametrize("value", NASTY, ids=range(len(NASTY)))
-def test_nothing_that_a_caller_sends_reaches_the_log_unchecked(
+def test_no_input_reaches_the_log_unchecked(
     settings: Settings, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = [(b"x-request-id", value.encode()), (b"traceparent", value.encode())]
@@ -63,7 +63,7 @@ def test_nothing_that_a_caller_sends_reaches_the_log_unchecked(
         caplog.clear()
         assert client.portal is not None
         client.portal.call(partial(exchange, client.app, scope))
-    (record,) = (r for r in caplog.records if r.name == "app.http.access")
+    (record,) = (r for r in caplog.records if r.name == "app.access")
     line = JsonFormatter().format(record)
     fields = json.loads(line)
     assert value not in json.dumps(list(fields.values()), ensure_ascii=False)
@@ -87,14 +87,14 @@ def scope_of(
 async def exchange(
     app: ASGIApp, scope: MutableMapping[str, Any], *incoming: MutableMapping[str, Any]
 ) -> list[MutableMapping[str, Any]]:
-    """What an application sends for what it receives."""
+    """Return the messages an application sends in response to incoming ones."""
     messages = iter(incoming or ({"type": "http.request"},))
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:
         message = next(messages, None)
         if message is None:
-            await asyncio.Event().wait()  # nothing more comes
+            await asyncio.Event().wait()  # forever: there are no more messages
         assert message is not None
         return message
 
@@ -106,7 +106,7 @@ async def exchange(
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::1"])
-def test_the_callers_address_is_told_if_it_is_one(
+def test_a_valid_client_address_is_logged(
     settings: Settings, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TestClient(create_app(settings)) as client:
@@ -114,10 +114,10 @@ def test_the_callers_address_is_told_if_it_is_one(
         assert client.portal is not None
         scope = scope_of("GET", "/healthz", client=(address, 1))
         client.portal.call(partial(exchange, client.app, scope))
-    assert told(caplog)["client"] == address
+    assert logged(caplog)["client"] == address
 
 
-def test_a_caller_who_leaves_while_sending_is_logged_and_counted_as_499(
+def test_a_client_that_disconnects_while_sending_is_logged_and_counted_as_499(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = [(b"content-type", b"image/jpeg")]
@@ -129,7 +129,7 @@ def test_a_caller_who_leaves_while_sending_is_logged_and_counted_as_499(
     caplog.clear()
     assert client.portal is not None
     assert client.portal.call(partial(exchange, client.app, scope, *incoming)) == []
-    assert (told(caplog)["status"], told(caplog)["bytes_in"]) == (499, 4)
+    assert (logged(caplog)["status"], logged(caplog)["bytes_in"]) == (499, 4)
     counted = 'pastiche_requests_total{route="/stylize",status="499",style=""} 1.0'
     assert counted in client.get("/metrics").text
 
@@ -137,7 +137,7 @@ def test_a_caller_who_leaves_while_sending_is_logged_and_counted_as_499(
 @pytest.mark.parametrize(
     "path", ["/healthz", "/readyz", "/styles", "/styles/warm/preview", "/docs", "/nothing"]
 )
-def test_head_answers_as_get_without_a_body(client: TestClient, path: str) -> None:
+def test_head_responds_like_get_without_a_body(client: TestClient, path: str) -> None:
     got, head = client.get(path), client.head(path)
     assert head.status_code == got.status_code
     assert head.content == b""
@@ -155,15 +155,15 @@ def test_head_answers_as_get_without_a_body(client: TestClient, path: str) -> No
     ],
     ids=["lines", "a header", "the query", "the path"],
 )
-def test_a_header_that_is_too_large_is_refused(
+def test_a_header_that_is_too_large_is_rejected(
     client: TestClient, path: str, headers: dict[str, str]
 ) -> None:
-    answer = client.get(path, headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (431, "header_too_large")
-    assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+    response = client.get(path, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (431, "header_too_large")
+    assert response.headers["X-Request-ID"] == response.json()["request_id"]
 
 
-def test_a_header_of_the_usual_size_is_read(client: TestClient) -> None:
+def test_a_header_within_the_limits_is_accepted(client: TestClient) -> None:
     few = {f"x-{number}": "" for number in range(MAX_LINES - 10)}
     assert client.get("/healthz", headers=few).status_code == 200
     long = {"cookie": "a" * (MAX_BYTES - 500)}
@@ -187,25 +187,25 @@ def test_a_traceback_in_the_log_has_the_request_id(
         seen.append(json.loads(JsonFormatter().format(record))["request_id"])
         raise RuntimeError
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
-    answer = client.post(
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
+    response = client.post(
         "/stylize?style=warm", files={"image": jpeg}, headers={"X-Request-ID": "mine-1"}
     )
-    assert answer.status_code == 500
+    assert response.status_code == 500
     assert seen == ["mine-1"]
 
 
-def test_a_draining_server_asks_callers_to_connect_anew(client: TestClient) -> None:
+def test_a_draining_server_closes_its_connections(client: TestClient) -> None:
     assert "Connection" not in client.get("/healthz").headers
-    client.app.state.draining = True  # type: ignore[attr-defined]
+    client.app.state.service.status = "draining"  # type: ignore[attr-defined]
     assert client.get("/healthz").headers["Connection"] == "close"
 
 
-def test_an_id_of_the_callers_is_the_logs_too(
+def test_a_valid_request_id_is_kept_and_a_longer_one_is_replaced(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
-    answer = client.get("/healthz", headers={"X-Request-ID": "x" * 64})
-    assert answer.headers["X-Request-ID"] == "x" * 64
+    response = client.get("/healthz", headers={"X-Request-ID": "x" * 64})
+    assert response.headers["X-Request-ID"] == "x" * 64
     other = client.get("/healthz", headers={"X-Request-ID": "x" * 65})
     assert re.fullmatch(r"[0-9a-f]{32}", other.headers["X-Request-ID"])

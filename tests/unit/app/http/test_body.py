@@ -26,11 +26,11 @@ from app.http.body import Bodies, Body
 from tests.tools import hostile
 
 IMAGE = bytes(range(256)) * 20
-Part = tuple[str, tuple[str | None, bytes]]  # of a form: its name, its file's name, its content
+Part = tuple[str, tuple[str | None, bytes]]  # of a form: name, (file name, content)
 
 
 def arriving(chunks: Iterable[bytes], seconds: float = 0, **headers: str) -> Request:
-    """A request whose body arrives in these chunks, with so many seconds before each."""
+    """Return a request whose body arrives in these chunks, with a delay before each."""
     pairs = [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items() if v]
     left = iter(chunks)
 
@@ -43,7 +43,7 @@ def arriving(chunks: Iterable[bytes], seconds: float = 0, **headers: str) -> Req
 
 
 def read(chunks: Iterable[bytes], type: str, limit: int = 10_000, length: str = "") -> Body:
-    """What is made of a request that arrives in these chunks."""
+    """Read the body of a request that arrives in these chunks."""
     request = arriving(chunks, content_type=type, content_length=length)
 
     async def once() -> Body:
@@ -82,7 +82,7 @@ def test_a_raw_body_is_the_image(type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "error", "says"),
+    ("parts", "error", "message"),
     [
         ([], MissingImage, "no file field `image`"),
         ([file("photo")], MissingImage, "no file field `image`"),
@@ -90,15 +90,15 @@ def test_a_raw_body_is_the_image(type: str) -> None:
         ([file(content=b"")], MissingImage, "is empty"),
         ([file(), file()], BadOption, "image: given more than once"),
         ([file(), field("image", "cat.jpg")], BadOption, "image: given more than once"),
-        ([file(), file("mask")], BadOption, "mask: no such file field; there is `image`"),
-        ([file(), file("m" * 99)], BadOption, r"^m{32}: no such file field"),
-        ([file(), file(), file()], MalformedBody, "too many files; it may have one"),
+        ([file(), file("mask")], BadOption, "mask: unknown file field; send `image`"),
+        ([file(), file("m" * 99)], BadOption, r"^m{32}: unknown file field"),
+        ([file(), file(), file()], MalformedBody, "too many files; a form may have one"),
     ],
 )
 def test_a_form_must_have_one_image_and_no_other_file(
-    parts: list[Part], error: type[PasticheError], says: str
+    parts: list[Part], error: type[PasticheError], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         read_form(*parts, field("style", "warm"))
 
 
@@ -117,37 +117,36 @@ def test_an_empty_raw_body_is_a_missing_image() -> None:
         "text/plain" * 999,
     ],
 )
-def test_a_body_of_another_type_is_refused_with_what_is_taken(type: str) -> None:
+def test_a_body_of_another_type_is_rejected_with_the_accepted_types(type: str) -> None:
     with pytest.raises(UnsupportedImage, match=r"multipart/form-data.*image/\*") as caught:
         read([IMAGE], type)
     assert len(str(caught.value)) < 250
 
 
-def endless(taken: list[int]) -> Iterator[bytes]:
+def endless(sizes: list[int]) -> Iterator[bytes]:
+    """Yield chunks without end, and record their sizes as they are read."""
     while True:
-        taken.append(1000)
+        sizes.append(1000)
         yield bytes(1000)
 
 
-def test_a_body_that_states_too_great_a_length_is_not_even_read() -> None:
-    taken: list[int] = []
+def test_a_body_that_announces_too_many_bytes_is_not_read() -> None:
+    sizes: list[int] = []
     with pytest.raises(BodyTooLarge, match="10,000 bytes"):
-        read(endless(taken), "image/png", length="10001")
-    assert not taken
+        read(endless(sizes), "image/png", length="10001")
+    assert not sizes
 
 
 @pytest.mark.parametrize("type", ["image/png", "multipart/form-data; boundary=x"])
 @pytest.mark.parametrize("length", ["", "5", "-1"])
-def test_a_body_without_an_honest_length_is_read_no_further_than_the_limit(
-    type: str, length: str
-) -> None:
-    taken: list[int] = []
+def test_a_body_without_a_valid_length_is_read_up_to_the_limit(type: str, length: str) -> None:
+    sizes: list[int] = []
     with pytest.raises(BodyTooLarge):
-        read(endless(taken), type, length=length)
-    assert sum(taken) == 11_000
+        read(endless(sizes), type, length=length)
+    assert sum(sizes) == 11_000
 
 
-def test_a_body_as_large_as_the_limit_is_taken() -> None:
+def test_a_body_as_large_as_the_limit_is_accepted() -> None:
     assert read([IMAGE], "image/png", len(IMAGE), str(len(IMAGE))).image == IMAGE
     with pytest.raises(BodyTooLarge):
         read([IMAGE], "image/png", len(IMAGE) - 1)
@@ -158,19 +157,19 @@ FIELD = b'--x\r\nContent-Disposition: form-data; name="strength"\r\n\r\n0.5\r\n'
 
 
 @pytest.mark.parametrize("content", [b"", PART[:70], PART, PART + FIELD[:-8], PART + FIELD])
-def test_a_form_that_ends_too_early_is_refused_not_taken_in_part(content: bytes) -> None:
-    with pytest.raises(MalformedBody, match="ends too early"):
+def test_an_incomplete_form_is_rejected(content: bytes) -> None:
+    with pytest.raises(MalformedBody, match="incomplete"):
         read([content], "multipart/form-data; boundary=x")
 
 
 @pytest.mark.parametrize("end", [b"--x--", b"--x--\r\n", b"--x--\r\nan epilogue"])
-def test_a_form_may_end_as_forms_do(end: bytes) -> None:
+def test_a_form_may_have_an_epilogue(end: bytes) -> None:
     body = read([PART + FIELD + end], "multipart/form-data; boundary=x")
     assert body == Body(b"abc", (("strength", "0.5"),))
 
 
 async def cost(form: hostile.Form) -> tuple[float, float]:
-    """Seconds of CPU time that a form takes from the event loop, and in all."""
+    """Return the CPU seconds that a form costs the event loop, and in total."""
     content_type, content = form
     request = arriving([content], content_type=content_type)
     loop, total = time.thread_time(), time.process_time()
@@ -182,7 +181,7 @@ async def cost(form: hostile.Form) -> tuple[float, float]:
 
 @pytest.mark.parametrize("size", [2**15, 2**22])
 @pytest.mark.parametrize("name", hostile.FORMS)
-def test_a_hostile_form_takes_little_time_and_less_from_the_event_loop(
+def test_a_hostile_form_costs_little_cpu_time_and_less_on_the_event_loop(
     name: str, size: int
 ) -> None:
     costs = [asyncio.run(cost(hostile.FORMS[name](size))) for _ in range(2)]
@@ -207,7 +206,7 @@ def test_large_forms_are_parsed_off_the_event_loop_one_at_a_time(
 
     monkeypatch.setattr("app.http.body.parse_form", parse)
 
-    async def all_at_once() -> list[bytes]:
+    async def concurrently() -> list[bytes]:
         bodies = Bodies(10**7, 10**7, 60)
 
         async def one() -> bytes:
@@ -217,28 +216,28 @@ def test_large_forms_are_parsed_off_the_event_loop_one_at_a_time(
 
         return await asyncio.gather(*(one() for _ in range(4)))
 
-    assert asyncio.run(all_at_once()) == [IMAGE * 20] * 4
+    assert asyncio.run(concurrently()) == [IMAGE * 20] * 4
     assert most == 1
 
 
-def test_a_large_image_in_a_form_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_in_a_form_is_never_written_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/there/is/no/such/folder")
-    image = IMAGE * 500  # more than the parser keeps in memory unless told to
+    image = IMAGE * 500  # more than form parsers keep in memory by default
     assert read_form(file(content=image), limit=3_000_000).image == image
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "identity, br", "x" * 999])
-def test_an_encoded_body_is_refused_unread(encoding: str) -> None:
-    taken: list[int] = []
-    request = arriving(endless(taken), content_type="image/png", content_encoding=encoding)
+def test_an_encoded_body_is_rejected_unread(encoding: str) -> None:
+    sizes: list[int] = []
+    request = arriving(endless(sizes), content_type="image/png", content_encoding=encoding)
     with pytest.raises(UnsupportedEncoding, match="without Content-Encoding") as caught:
         asyncio.run(Bodies(9999, 9999, 60).read(request).__aenter__())
-    assert not taken
+    assert not sizes
     assert len(str(caught.value)) < 200
     assert caught.value.headers == {"Accept-Encoding": "identity"}
 
 
-def test_the_identity_is_no_encoding() -> None:
+def test_the_identity_encoding_is_accepted() -> None:
     async def once() -> Body:
         request = arriving([IMAGE], content_type="image/png", content_encoding="Identity")
         async with Bodies(9999, 9999, 60).read(request) as body:
@@ -247,7 +246,7 @@ def test_the_identity_is_no_encoding() -> None:
     assert asyncio.run(once()).image == IMAGE
 
 
-def test_a_body_that_comes_too_slowly_is_given_up_and_counts_no_longer() -> None:
+def test_a_slow_body_times_out_and_no_longer_counts() -> None:
     async def both() -> Body:
         bodies = Bodies(10_000, 10_000, 0.5)
         with pytest.raises(RequestTimeout, match=r"within 0\.5 s") as caught:
@@ -259,7 +258,7 @@ def test_a_body_that_comes_too_slowly_is_given_up_and_counts_no_longer() -> None
     assert len(asyncio.run(both()).image) == 10_000
 
 
-def test_bodies_are_held_only_as_many_as_there_is_memory_for() -> None:
+def test_the_bytes_of_all_bodies_are_limited() -> None:
     async def visit() -> None:
         bodies = Bodies(1000, 1500, 60)
 
@@ -271,12 +270,12 @@ def test_bodies_are_held_only_as_many_as_there_is_memory_for() -> None:
                 with pytest.raises(Overloaded, match="too many bodies") as caught:
                     await body(1).__aenter__()
                 assert caught.value.retry_after >= 1
-            taken: list[int] = []
-            announced = arriving(endless(taken), content_type="image/a", content_length="501")
+            sizes: list[int] = []
+            announced = arriving(endless(sizes), content_type="image/a", content_length="501")
             with pytest.raises(Overloaded):
                 await bodies.read(announced).__aenter__()
-            assert not taken
-            for _ in range(3):  # what was refused half-way does not count
+            assert not sizes
+            for _ in range(3):  # a body rejected half-way no longer counts
                 with pytest.raises(Overloaded):
                     await body(501).__aenter__()
             async with body(500):
@@ -287,7 +286,7 @@ def test_bodies_are_held_only_as_many_as_there_is_memory_for() -> None:
     asyncio.run(visit())
 
 
-def test_one_body_is_taken_whatever_the_memory() -> None:
+def test_a_single_body_may_exceed_the_total() -> None:
     async def once() -> Body:
         async with Bodies(1000, 10, 60).read(
             arriving([bytes(999)], content_type="image/a")
@@ -297,7 +296,7 @@ def test_one_body_is_taken_whatever_the_memory() -> None:
     assert len(asyncio.run(once()).image) == 999
 
 
-def test_what_is_announced_and_does_not_come_takes_no_room() -> None:
+def test_announced_bytes_do_not_count() -> None:
     async def visit() -> None:
         bodies = Bodies(1000, 1000, 60)
         never = arriving(endless([]), 60, content_type="image/a", content_length="1000")

@@ -6,84 +6,84 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from app.http.disconnect import while_waiting
+from app.http.disconnect import cancel_on_disconnect
 
 
-class Caller:
-    """The receiving end of a request whose body has been read."""
+class Client:
+    """A client whose request body has been read."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.request = Request({"type": "http"}, self.messages.get)
 
-    def say_nothing(self) -> None:
+    def send_nothing(self) -> None:
         self.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
 
-    def leave(self) -> None:
-        self.say_nothing()
+    def disconnect(self) -> None:
+        self.send_nothing()
         self.messages.put_nowait({"type": "http.disconnect"})
 
 
-async def work_on(ended: list[str]) -> None:
-    """Without end; says when it is ended."""
+async def endless_work(cancelled: list[str]) -> None:
+    """Work forever, and record the cancellation."""
     try:
         await asyncio.sleep(3600)
     finally:
-        ended.append("at once")
+        cancelled.append("work")
 
 
-def run(test: Callable[[Caller], Coroutine[Any, Any, None]]) -> None:
-    async def quiet() -> None:
-        await test(Caller())
-        assert asyncio.all_tasks() == {asyncio.current_task()}  # nothing is left behind
+def run(test: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+    async def check() -> None:
+        await test(Client())
+        assert asyncio.all_tasks() == {asyncio.current_task()}  # no task is left
 
-    asyncio.run(quiet())
+    asyncio.run(check())
 
 
-def test_what_the_work_returns_comes_back() -> None:
+def test_the_result_of_the_work_is_returned() -> None:
     async def work() -> int:
         await asyncio.sleep(0.05)
         return 3
 
-    async def test(caller: Caller) -> None:
-        caller.say_nothing()  # which is not leaving
-        assert await while_waiting(caller.request, work()) == 3
+    async def test(client: Client) -> None:
+        client.send_nothing()  # which is not a disconnect
+        assert await cancel_on_disconnect(client.request, work()) == 3
 
     run(test)
 
 
-def test_what_the_work_raises_comes_back() -> None:
+def test_an_exception_of_the_work_is_raised() -> None:
     async def work() -> int:
         raise ValueError("of the work")
 
-    async def test(caller: Caller) -> None:
+    async def test(client: Client) -> None:
         with pytest.raises(ValueError, match="of the work"):
-            await while_waiting(caller.request, work())
+            await cancel_on_disconnect(client.request, work())
 
     run(test)
 
 
-def test_the_work_is_cancelled_when_the_caller_leaves() -> None:
-    ended: list[str] = []
+def test_the_work_is_cancelled_when_the_client_disconnects() -> None:
+    cancelled: list[str] = []
 
-    async def test(caller: Caller) -> None:
-        asyncio.get_running_loop().call_later(0.01, caller.leave)
+    async def test(client: Client) -> None:
+        asyncio.get_running_loop().call_later(0.01, client.disconnect)
         with pytest.raises(ClientDisconnect):
-            await while_waiting(caller.request, work_on(ended))
-        assert ended == ["at once"]
+            await cancel_on_disconnect(client.request, endless_work(cancelled))
+        assert cancelled == ["work"]
 
     run(test)
 
 
-def test_the_work_is_cancelled_with_whoever_waits_for_it() -> None:
-    ended: list[str] = []
+def test_the_work_is_cancelled_when_its_caller_is() -> None:
+    cancelled: list[str] = []
 
-    async def test(caller: Caller) -> None:
-        waiting = asyncio.create_task(while_waiting(caller.request, work_on(ended)))
+    async def test(client: Client) -> None:
+        waiting = asyncio.create_task(cancel_on_disconnect(client.request, endless_work(cancelled)))
         await asyncio.sleep(0.01)
         waiting.cancel()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
-        assert ended == ["at once"]
+        assert cancelled == ["work"]
 
     run(test)

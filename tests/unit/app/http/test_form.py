@@ -31,20 +31,20 @@ def field(name: str, value: bytes | str = b"", *headers: bytes) -> bytes:
     return b"\r\n".join([head, *headers, b"", content])
 
 
-def test_parts_come_in_their_order() -> None:
+def test_parts_are_returned_in_order() -> None:
     parts = parse(*hostile.form(field("style", "Käse"), FILE + b"abc", field("style", "")))
     assert parts == [Part("style", "Käse".encode(), False), IMAGE, Part("style", b"", False)]
     assert parts[0].text == "Käse"
 
 
 @pytest.mark.parametrize("shift", range(-90, 4))
-def test_a_part_may_begin_and_end_at_any_place_of_a_piece(shift: int) -> None:
+def test_a_part_may_start_and_end_anywhere_in_a_piece(shift: int) -> None:
     content = (b"\r\n--X" * 3)[: shift % 5] + b"a" * (PIECE + shift) + b"\r\n--"
     parts = parse(*hostile.form(FILE + content, field("style", "warm")))
     assert parts == [Part("image", content, True), Part("style", b"warm", False)]
 
 
-def test_a_form_has_bounds_on_its_fields() -> None:
+def test_fields_are_limited_in_number_and_size() -> None:
     most = [field(f"f{i}") for i in range(MAX_FIELDS)]
     assert len(parse(*hostile.form(FILE, *most))) == MAX_FIELDS + 1
     long = "x" * MAX_FIELD_BYTES
@@ -54,7 +54,7 @@ def test_a_form_has_bounds_on_its_fields() -> None:
             parse(*hostile.form(FILE, *fields))
 
 
-def test_a_part_has_bounds_on_its_headers() -> None:
+def test_headers_of_a_part_are_limited_in_number_and_size() -> None:
     most = [b"X-%d: a" % number for number in range(1, MAX_HEADERS)]
     assert parse(*hostile.form(field("a", "b", *most))) == [Part("a", b"b", False)]
     for headers in ([*most, b"X: a"], [b"X: " + b"a" * 3000], [b"X" * 3000 + b": a"]):
@@ -81,13 +81,13 @@ PART = b"--x\r\n" + FILE + b"abc\r\n"
         (f"multipart/form-data; boundary={'x' * 5000}", PART + b"--x--\r\n"),
     ],
 )
-def test_a_malformed_form_is_told_as_such(content_type: str, content: bytes) -> None:
+def test_a_malformed_form_is_rejected(content_type: str, content: bytes) -> None:
     with pytest.raises(MalformedBody, match="cannot be parsed"):
         parse(content_type, content)
 
 
 @pytest.mark.parametrize("name", CONTENT_TYPES)
-def test_a_hostile_content_type_is_refused(name: str) -> None:
+def test_a_hostile_content_type_is_rejected(name: str) -> None:
     with pytest.raises(MalformedBody) as caught:
         read_boundary(CONTENT_TYPES[name])
     assert len(str(caught.value)) < 200
@@ -96,7 +96,7 @@ def test_a_hostile_content_type_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "boundary", ["X", "----WebKitFormBoundary7MA4YWxkTrZu0gW", "'()+_,-./:=?", "a b", "x" * 70]
 )
-def test_a_boundary_may_have_the_characters_of_rfc_2046(boundary: str) -> None:
+def test_a_boundary_may_use_the_characters_of_rfc_2046(boundary: str) -> None:
     assert read_boundary(f'multipart/form-data; boundary="{boundary}"') == boundary.encode()
 
 
@@ -107,12 +107,12 @@ def test_the_charset_may_be_utf_8(charset: str) -> None:
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-7", "utf-16", "unicode_escape", "a\0b", '""'])
-def test_another_charset_is_refused(charset: str) -> None:
+def test_another_charset_is_rejected(charset: str) -> None:
     with pytest.raises(MalformedBody, match="the form's charset must be UTF-8, not"):
         parse(*hostile.form(field("a", "b"), charset=charset))
 
 
-def test_text_that_is_not_utf_8_is_refused() -> None:
+def test_text_that_is_not_utf_8_is_rejected() -> None:
     with pytest.raises(MalformedBody, match="the form field 'a' is not UTF-8"):
         _ = parse(*hostile.form(field("a", b"\xff")))[0].text
     with pytest.raises(MalformedBody, match="the name of a form field is not UTF-8"):
@@ -120,7 +120,7 @@ def test_text_that_is_not_utf_8_is_refused() -> None:
 
 
 def growth(act: Callable[[int], object]) -> int:
-    """Bytes that stay after 20 calls."""
+    """Return the bytes that are still allocated after 20 calls."""
     act(0)
     tracemalloc.start()
     try:
@@ -132,14 +132,14 @@ def growth(act: Callable[[int], object]) -> int:
         tracemalloc.stop()
 
 
-LEAKED = 10_000  # of a charset's name
+LEAKED = 10_000  # length of a charset name
 
 
 def charset(number: int) -> str:
     return f"x{number}" + "x" * LEAKED
 
 
-def look_up(number: int) -> None:
+def look_up_charset(number: int) -> None:
     with contextlib.suppress(LookupError):
         codecs.lookup(charset(number))
 
@@ -160,12 +160,12 @@ def send_charsets(number: int) -> None:
     parse(*hostile.form(field("a").replace(b'"a"', b'"a"' + extended)))
 
 
-def test_no_charset_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert growth(look_up) > 10 * LEAKED  # the control: Python keeps each name that it looked up
+def test_charset_names_are_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert growth(look_up_charset) > 10 * LEAKED  # the control: Python caches each name
     assert growth(send_charsets) < 2 * LEAKED
 
-    def refuse(name: str) -> None:
+    def fail(name: str) -> None:
         raise AssertionError(f"a codec is looked up: {name[:32]}")
 
-    monkeypatch.setattr(codecs, "lookup", refuse)
+    monkeypatch.setattr(codecs, "lookup", fail)
     send_charsets(99)

@@ -8,25 +8,25 @@ from app.http.headers import SECURITY, page_policy
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/styles", "/styles/warm/preview", "/nothing"])
-def test_every_answer_may_load_nothing_and_stand_in_no_frame(client: TestClient, path: str) -> None:
+def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert {name: headers[name] for name in SECURITY} == SECURITY
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
-def test_so_does_one_that_nobody_foresaw(
+def test_an_unexpected_error_has_the_security_headers(
     client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
-    answer = client.post("/stylize?style=warm", files={"image": jpeg})
-    assert answer.status_code == 500
-    assert {name: answer.headers[name] for name in SECURITY} == SECURITY
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
+    response = client.post("/stylize?style=warm", files={"image": jpeg})
+    assert response.status_code == 500
+    assert {name: response.headers[name] for name in SECURITY} == SECURITY
 
 
-def test_the_api_page_may_load_from_its_host_and_run_its_own_script_only(
+def test_the_api_page_may_load_only_from_its_host_and_run_only_its_script(
     client: TestClient,
 ) -> None:
     page = client.get("/docs")
@@ -42,7 +42,7 @@ def test_the_api_page_may_load_from_its_host_and_run_its_own_script_only(
     assert hosts == {"cdn.jsdelivr.net"}
 
 
-def test_a_page_without_scripts_of_others_names_no_host() -> None:
+def test_a_page_without_other_origins_allows_no_host() -> None:
     policy = page_policy("<p>paint</p>")
     assert "script-src 'self';" in policy
     assert "http" not in policy

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 import h11
 import pytest
 
-from app.http.parser import LARGEST_HEADER, Parser
-from tests.tools.hostile_connections import (
+from app.http.connection import READ_BYTES
+from app.http.parser import MAX_HEADER_BYTES, Parser
+from tests.tools.hostile import (
     GET,
     POST,
     long_extensions,
@@ -15,17 +16,16 @@ from tests.tools.hostile_connections import (
     two_lengths,
 )
 
-READ = 256 * 1024  # bytes that asyncio reads at a time
-TURN = 0.1  # seconds of CPU for which one read may occupy the event loop
+MAX_SECONDS = 0.1  # CPU time that one read may cost the event loop
 
 
-def reads(content: bytes, size: int = READ) -> Iterator[bytes]:
+def reads(content: bytes, size: int = READ_BYTES) -> Iterator[bytes]:
     for start in range(0, len(content), size):
         yield content[start : start + size]
 
 
 def events(parser: Parser) -> list[object]:
-    """All that can be had now."""
+    """Return all events that are available."""
     found: list[object] = []
     while (event := parser.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
         found.append(event)
@@ -33,7 +33,7 @@ def events(parser: Parser) -> list[object]:
 
 
 def longest_turn(content: bytes) -> tuple[float, str | None]:
-    """The most CPU of one read, in seconds, and why the request was refused, if it was."""
+    """Return the most CPU seconds of one read, and why the request was rejected, if it was."""
     parser, longest = Parser(), 0.0
     for piece in reads(content):
         began = time.process_time()
@@ -41,7 +41,7 @@ def longest_turn(content: bytes) -> tuple[float, str | None]:
             parser.receive_data(piece)
             events(parser)
         except h11.RemoteProtocolError as error:
-            return max(longest, time.process_time() - began), parser.refusal or str(error)
+            return max(longest, time.process_time() - began), parser.rejection or str(error)
         longest = max(longest, time.process_time() - began)
     return longest, None
 
@@ -50,41 +50,41 @@ def longest_turn(content: bytes) -> tuple[float, str | None]:
     ("content", "reason"),
     [
         (small_chunks(2**22), "small chunks"),
-        (small_chunks(2**22, chunk=500), "small chunks"),
+        (small_chunks(2**22, chunk=200), "small chunks"),
         (long_extensions(2**23), "small chunks"),
         (many_header_lines(2**20), "too long"),
         (many_trailers(2**20), "too long"),
     ],
-    ids=["chunks of a byte", "chunks of 500 bytes", "extensions", "header", "trailers"],
+    ids=["chunks of a byte", "chunks of 200 bytes", "extensions", "header", "trailers"],
 )
-def test_what_costs_much_for_its_bytes_is_refused_within_one_turn_of_the_loop(
+def test_an_expensive_request_is_rejected_within_one_turn_of_the_event_loop(
     content: bytes, reason: str
 ) -> None:
-    seconds, refusal = min(longest_turn(content) for _ in range(3))
-    assert refusal is not None
-    assert reason in refusal
-    assert seconds < TURN
+    seconds, rejection = min(longest_turn(content) for _ in range(3))
+    assert rejection is not None
+    assert reason in rejection
+    assert seconds < MAX_SECONDS
 
 
-def test_a_body_in_fair_chunks_is_taken_whole() -> None:
-    content = small_chunks(2**24, chunk=2048) + b"0\r\n\r\n"
+def test_a_body_in_chunks_of_a_fair_size_is_accepted() -> None:
+    content = small_chunks(2**22, chunk=256) + b"0\r\n\r\n"
     parser = Parser()
     received = 0
     for piece in reads(content):
         parser.receive_data(piece)
         received += sum(len(e.data) for e in events(parser) if isinstance(e, h11.Data))
     assert parser.their_state is h11.DONE
-    assert received == content.count(b"x" * 2048) * 2048
+    assert received == content.count(b"x" * 256) * 256
 
 
-def test_a_small_body_may_come_in_chunks_of_any_size() -> None:
+def test_a_small_body_may_arrive_in_chunks_of_any_size() -> None:
     parser = Parser()
     parser.receive_data(small_chunks(6 * 1000) + b"0\r\n\r\n")
     events(parser)
     assert parser.their_state is h11.DONE
 
 
-def test_a_body_in_tiny_reads_is_refused_and_one_in_packets_is_taken() -> None:
+def test_a_body_in_tiny_reads_is_rejected_and_one_in_packets_is_accepted() -> None:
     body = bytes(2**20)
     head = POST + b"Content-Length: %d\r\n\r\n" % len(body)
     tiny, packets = Parser(), Parser()
@@ -102,29 +102,28 @@ def test_a_body_in_tiny_reads_is_refused_and_one_in_packets_is_taken() -> None:
     assert packets.their_state is h11.DONE
 
 
-def test_each_request_of_a_connection_has_bounds_of_its_own() -> None:
+def test_the_limits_apply_to_each_request_of_a_connection() -> None:
     parser = Parser()
     for _ in range(3000):
         parser.receive_data(GET)
         assert len(events(parser)) == 2
-        answer = h11.Response(status_code=204, headers=[])
-        parser.send(answer)
+        parser.send(h11.Response(status_code=204, headers=[]))
         parser.send(h11.EndOfMessage())
         parser.start_next_cycle()
 
 
-def test_two_lengths_in_one_request_are_refused() -> None:
+def test_a_request_with_two_lengths_is_rejected() -> None:
     parser = Parser()
     parser.receive_data(two_lengths())
     with pytest.raises(h11.RemoteProtocolError, match="not both"):
         parser.next_event()
 
 
-@pytest.mark.parametrize("size", [LARGEST_HEADER - 100, LARGEST_HEADER + 2**14])
-def test_a_header_has_a_largest_size(size: int) -> None:
+@pytest.mark.parametrize("size", [MAX_HEADER_BYTES - 100, MAX_HEADER_BYTES + 2**14])
+def test_the_size_of_a_header_is_limited(size: int) -> None:
     parser = Parser()
     parser.receive_data(many_header_lines(size))
-    if size < LARGEST_HEADER:
+    if size < MAX_HEADER_BYTES:
         assert isinstance(parser.next_event(), h11.Request)
     else:
         with pytest.raises(h11.RemoteProtocolError):

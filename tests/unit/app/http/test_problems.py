@@ -5,13 +5,13 @@ from app.http.problems import MAX_DETAIL, problem_response
 
 
 def detail(message: str) -> str:
-    answer = problem_response(BadOption(message), "an-id")
-    told: str = json.loads(bytes(answer.body))["detail"]
-    return told
+    response = problem_response(BadOption(message), "an-id")
+    found: str = json.loads(bytes(response.body))["detail"]
+    return found
 
 
-def test_no_detail_is_longer_than_its_bound() -> None:
+def test_a_long_detail_is_truncated() -> None:
     assert len(detail("é" * MAX_DETAIL)) == MAX_DETAIL
-    told = detail("é" * 1_000_000)
-    assert len(told) == MAX_DETAIL
-    assert told.endswith("é…")
+    truncated = detail("é" * 1_000_000)
+    assert len(truncated) == MAX_DETAIL
+    assert truncated.endswith("é…")

@@ -27,12 +27,12 @@ def pixels(content: bytes) -> np.ndarray:
 
 
 def post(client: TestClient, jpeg: bytes, **options: str) -> bytes:
-    answer = client.post("/stylize", files={"image": jpeg}, data={"style": "warm", **options})
-    assert answer.status_code == 200, answer.text
-    return answer.content
+    response = client.post("/stylize", files={"image": jpeg}, data={"style": "warm", **options})
+    assert response.status_code == 200, response.text
+    return response.content
 
 
-def test_a_form_and_a_raw_body_give_the_same_picture(client: TestClient, jpeg: bytes) -> None:
+def test_a_form_and_a_raw_body_return_the_same_picture(client: TestClient, jpeg: bytes) -> None:
     form = client.post("/stylize", files={"image": jpeg}, data={"style": "warm"})
     raw = client.post("/stylize?style=warm", content=jpeg, headers={"Content-Type": "image/jpeg"})
     assert form.status_code == raw.status_code == 200
@@ -40,15 +40,17 @@ def test_a_form_and_a_raw_body_give_the_same_picture(client: TestClient, jpeg: b
     assert opened(form.content).size == opened(jpeg).size
 
 
-def test_the_answer_tells_style_device_time_and_tag(client: TestClient, jpeg: bytes) -> None:
-    answer = client.post("/stylize?style=warm:1,cold:1", files={"image": jpeg})
-    headers = answer.headers
+def test_the_response_has_headers_for_style_device_timing_and_etag(
+    client: TestClient, jpeg: bytes
+) -> None:
+    response = client.post("/stylize?style=warm:1,cold:1", files={"image": jpeg})
+    headers = response.headers
     assert headers["X-Style"] == "warm:0.5,cold:0.5"
     assert headers["X-Device"] == "cpu;provider=CPUExecutionProvider;precision=float32"
     assert re.fullmatch(r"[0-9a-f]{32}", headers["X-Request-ID"])
     stages = re.findall(r"(\w+);dur=\d+\.\d", headers["Server-Timing"])
     assert stages == ["decode", "queue", "inference", "encode"]
-    assert headers["ETag"] == f'"{hashlib.sha256(answer.content).hexdigest()[:32]}"'
+    assert headers["ETag"] == f'"{hashlib.sha256(response.content).hexdigest()[:32]}"'
 
 
 def test_styles_paint_differently_and_a_blend_lies_between(client: TestClient, jpeg: bytes) -> None:
@@ -64,7 +66,9 @@ def test_strength_zero_is_the_photograph(client: TestClient, jpeg: bytes) -> Non
     assert np.array_equal(pixels(post(client, jpeg, strength="0", format="png")), pixels(jpeg))
 
 
-def test_size_changes_the_strokes_not_the_answers_size(client: TestClient, jpeg: bytes) -> None:
+def test_size_changes_the_strokes_not_the_size_of_the_response(
+    client: TestClient, jpeg: bytes
+) -> None:
     small = opened(post(client, jpeg, size="40", format="png"))
     assert small.size == opened(jpeg).size
     assert (
@@ -87,43 +91,41 @@ def test_preserve_colors_keeps_the_photographs_colours(client: TestClient, jpeg:
         ("&format=png", "image/webp", "image/png"),
     ],
 )
-def test_the_format_is_the_option_then_accept_then_the_inputs(
+def test_the_format_follows_the_option_then_accept_then_the_input(
     client: TestClient, jpeg: bytes, query: str, accept: str, expected: str
 ) -> None:
-    answer = client.post(
+    response = client.post(
         f"/stylize?style=warm{query}", files={"image": jpeg}, headers={"Accept": accept}
     )
-    assert answer.headers["Content-Type"] == expected
-    assert (opened(answer.content).format or "").lower() == expected.removeprefix("image/")
+    assert response.headers["Content-Type"] == expected
+    assert (opened(response.content).format or "").lower() == expected.removeprefix("image/")
 
 
-def test_repeated_lines_of_a_header_are_one_list(client: TestClient, jpeg: bytes) -> None:
+def test_repeated_header_lines_form_one_list(client: TestClient, jpeg: bytes) -> None:
     accept = [("Accept", "image/png;q=0.5"), ("Accept", "image/webp")]
-    answer = client.post("/stylize?style=warm", files={"image": jpeg}, headers=accept)
-    assert answer.headers["Content-Type"] == "image/webp"
+    response = client.post("/stylize?style=warm", files={"image": jpeg}, headers=accept)
+    assert response.headers["Content-Type"] == "image/webp"
     tags = [("If-None-Match", '"x"'), ("If-None-Match", client.get("/styles").headers["ETag"])]
     assert client.get("/styles", headers=tags).status_code == 304
 
 
-def test_a_form_that_a_browser_sends_with_fields_left_blank_is_painted(
-    client: TestClient, jpeg: bytes
-) -> None:
+def test_blank_form_fields_use_the_defaults(client: TestClient, jpeg: bytes) -> None:
     blank = {"strength": "", "size": "", "format": "", "quality": "", "preserve_colors": ""}
     assert post(client, jpeg, **blank) == post(client, jpeg)
 
 
-def test_alpha_is_kept_and_what_it_hides_is_not_exposed(client: TestClient) -> None:
+def test_alpha_is_kept_and_hidden_colours_stay_hidden(client: TestClient) -> None:
     rgba = np.full((32, 40, 4), 200, np.uint8)
     rgba[:, :20] = (255, 0, 0, 0)  # hidden red
     content = encode(from_pillow(Image.fromarray(rgba)), "png")
-    answer = client.post("/stylize?style=warm", files={"image": content})
-    out = np.asarray(opened(answer.content))
+    response = client.post("/stylize?style=warm", files={"image": content})
+    out = np.asarray(opened(response.content))
     assert np.array_equal(out[..., 3], rgba[..., 3])
     assert not out[:, :20, :3].any()
 
 
 @pytest.mark.parametrize(
-    ("options", "status", "code", "says"),
+    ("options", "status", "code", "message"),
     [
         ({"style": "nope"}, 404, "unknown_style", "warm"),
         ({}, 422, "bad_option", "style"),
@@ -135,16 +137,16 @@ def test_alpha_is_kept_and_what_it_hides_is_not_exposed(client: TestClient) -> N
         ({"style": "warm:-3"}, 422, "bad_option", "weights are numbers from 0"),
     ],
 )
-def test_a_bad_option_is_named_with_what_is_allowed(
-    client: TestClient, jpeg: bytes, options: Headers, status: int, code: str, says: str
+def test_the_error_for_a_bad_option_says_what_is_allowed(
+    client: TestClient, jpeg: bytes, options: Headers, status: int, code: str, message: str
 ) -> None:
-    answer = client.post("/stylize", files={"image": jpeg}, data=options)
-    problem = answer.json()
-    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert says in problem["detail"]
+    response = client.post("/stylize", files={"image": jpeg}, data=options)
+    problem = response.json()
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert message in problem["detail"]
     assert problem["type"] == f"urn:pastiche:{code}"
-    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert problem["request_id"] == response.headers["X-Request-ID"]
 
 
 @pytest.mark.parametrize(
@@ -155,50 +157,48 @@ def test_a_bad_option_is_named_with_what_is_allowed(
         (b"", 422, "missing_image"),
     ],
 )
-def test_what_is_no_image_is_refused(
+def test_content_that_is_not_an_image_is_rejected(
     client: TestClient, content: bytes, status: int, code: str
 ) -> None:
-    answer = client.post("/stylize?style=warm", files={"image": ("a.jpg", content, "image/jpeg")})
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    response = client.post("/stylize?style=warm", files={"image": ("a.jpg", content, "image/jpeg")})
+    assert (response.status_code, response.json()["code"]) == (status, code)
 
 
 def test_a_truncated_image_is_broken_and_nothing_internal_leaks(
     client: TestClient, jpeg: bytes
 ) -> None:
-    answer = client.post("/stylize?style=warm", files={"image": jpeg[: len(jpeg) // 2]})
-    assert (answer.status_code, answer.json()["code"]) == (422, "broken_image")
-    assert not re.search(r"Traceback|/app/|site-packages|0x", answer.text)
+    response = client.post("/stylize?style=warm", files={"image": jpeg[: len(jpeg) // 2]})
+    assert (response.status_code, response.json()["code"]) == (422, "broken_image")
+    assert not re.search(r"Traceback|/app/|site-packages|0x", response.text)
 
 
-def test_an_image_that_is_too_large_or_too_small_is_told_the_bounds(
-    models: Path, jpeg: bytes
-) -> None:
+def test_an_image_outside_the_size_limits_is_rejected(models: Path, jpeg: bytes) -> None:
     settings = read_settings(models=models, device="cpu", max_pixels=5000)
     with TestClient(create_app(settings)) as client:
         wait_until_ready(client)
-        answer = client.post("/stylize?style=warm", files={"image": jpeg})
-        assert (answer.status_code, answer.json()["code"]) == (413, "image_too_large")
-        assert "5,000" in answer.json()["detail"]
+        response = client.post("/stylize?style=warm", files={"image": jpeg})
+        assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
+        assert "5,000" in response.json()["detail"]
         tiny = encode(from_pillow(Image.new("RGB", (15, 40))), "png")
-        answer = client.post("/stylize?style=warm", files={"image": tiny})
-        assert (answer.status_code, answer.json()["code"]) == (422, "image_too_small")
+        response = client.post("/stylize?style=warm", files={"image": tiny})
+        assert (response.status_code, response.json()["code"]) == (422, "image_too_small")
 
 
-def test_a_body_that_is_too_large_is_refused(models: Path) -> None:
+def test_a_body_that_is_too_large_is_rejected(models: Path) -> None:
     settings = read_settings(models=models, device="cpu", max_body_bytes=2000)
     with TestClient(create_app(settings)) as client:
         wait_until_ready(client)
-        answer = client.post("/stylize?style=warm", files={"image": bytes(3000)})
-        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        response = client.post("/stylize?style=warm", files={"image": bytes(3000)})
+        assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
-def test_the_listing_tells_every_style_and_is_not_sent_twice(client: TestClient) -> None:
-    answer = client.get("/styles")
-    assert [item["id"] for item in answer.json()["styles"]] == sorted(STYLES)
-    assert set(answer.json()["styles"][0]) == {
+def test_the_style_list_is_complete_and_cacheable(client: TestClient) -> None:
+    response = client.get("/styles")
+    assert [item["id"] for item in response.json()["styles"]] == sorted(STYLES)
+    assert set(response.json()["styles"][0]) == {
         "id", "title", "artist", "year", "license", "network", "preview",
     }  # fmt: skip
-    again = client.get("/styles", headers={"If-None-Match": answer.headers["ETag"]})
+    again = client.get("/styles", headers={"If-None-Match": response.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -212,24 +212,26 @@ def test_one_style_and_its_preview_can_be_fetched(client: TestClient) -> None:
     assert client.get("/styles/nope/preview").json()["code"] == "unknown_style"
 
 
-def test_a_preview_is_not_found_when_the_models_folder_has_become_a_file(tmp_path: Path) -> None:
+def test_a_preview_is_not_found_after_the_models_folder_was_replaced_by_a_file(
+    tmp_path: Path,
+) -> None:
     models = tmp_path / "models"
     make_folder(models / "tiny")
     settings = read_settings(models=models, device="cpu", reload_seconds=0)
     with TestClient(create_app(settings)) as client:
         wait_until_ready(client)
         models.rename(tmp_path / "gone")
-        models.write_text("no folder")
-        answer = client.get("/styles/warm/preview")
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        models.write_text("not a folder")
+        response = client.get("/styles/warm/preview")
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_a_path_with_a_slash_too_many_is_not_found(client: TestClient) -> None:
-    answer = client.get("/styles/", headers={"Host": "evil.example"}, follow_redirects=False)
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+def test_a_path_with_a_trailing_slash_is_not_found(client: TestClient) -> None:
+    response = client.get("/styles/", headers={"Host": "evil.example"}, follow_redirects=False)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_health_and_readiness_tell_what_really_runs(client: TestClient) -> None:
+def test_health_and_readiness_describe_the_running_server(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {
         "status": "ready",
@@ -242,25 +244,25 @@ def test_health_and_readiness_tell_what_really_runs(client: TestClient) -> None:
     }
 
 
-def test_without_a_network_the_server_lives_but_is_not_ready(tmp_path: Path, jpeg: bytes) -> None:
+def test_without_a_network_the_server_is_alive_but_not_ready(tmp_path: Path, jpeg: bytes) -> None:
     with TestClient(create_app(read_settings(models=tmp_path, device="cpu"))) as client:
         wait_until_ready(client)
         assert client.get("/healthz").status_code == 200
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
-        answer = client.post("/stylize?style=warm", files={"image": jpeg})
-        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
-        assert answer.headers["Retry-After"].isdecimal()
+        response = client.post("/stylize?style=warm", files={"image": jpeg})
+        assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+        assert response.headers["Retry-After"].isdecimal()
 
 
-def test_a_full_queue_answers_503_with_a_time_to_come_back(settings: Settings, jpeg: bytes) -> None:
+def test_a_full_queue_responds_503_with_retry_after(settings: Settings, jpeg: bytes) -> None:
     app = create_app(settings.model_copy(update={"queue_pixels": 256}))
     with TestClient(app) as client:
         wait_until_ready(client)
         with app.state.service.scheduler.admit(256):
-            answer = client.post("/stylize?style=warm", files={"image": jpeg})
-        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
-        assert answer.headers["Retry-After"].isdecimal()
+            response = client.post("/stylize?style=warm", files={"image": jpeg})
+        assert (response.status_code, response.json()["code"]) == (503, "overloaded")
+        assert response.headers["Retry-After"].isdecimal()
         assert client.post("/stylize?style=warm", files={"image": jpeg}).status_code == 200
 
 
@@ -280,14 +282,14 @@ def test_metrics_count_known_routes_only(client: TestClient, jpeg: bytes) -> Non
     ("method", "path", "status", "code"),
     [("GET", "/nothing", 404, "not_found"), ("PUT", "/styles", 405, "method_not_allowed")],
 )
-def test_what_is_not_there_is_a_problem_too(
+def test_unknown_paths_and_methods_are_problems(
     client: TestClient, method: str, path: str, status: int, code: str
 ) -> None:
-    answer = client.request(method, path)
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    response = client.request(method, path)
+    assert (response.status_code, response.json()["code"]) == (status, code)
 
 
-def test_a_sane_request_id_is_kept_and_another_is_replaced(client: TestClient) -> None:
+def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(client: TestClient) -> None:
     assert (
         client.get("/healthz", headers={"X-Request-ID": "a-1.B"}).headers["X-Request-ID"] == "a-1.B"
     )
@@ -295,20 +297,20 @@ def test_a_sane_request_id_is_kept_and_another_is_replaced(client: TestClient) -
     assert re.fullmatch(r"[0-9a-f]{32}", bad)
 
 
-def test_an_unforeseen_error_is_a_problem_without_its_traceback(
+def test_an_unexpected_error_is_a_problem_without_traceback(
     client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("app.engine.service.read_header", fail)
-    answer = client.post("/stylize?style=warm", files={"image": jpeg})
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
-    assert "secret" not in answer.text
-    assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+    monkeypatch.setattr("app.engine.pipeline.read_header", fail)
+    response = client.post("/stylize?style=warm", files={"image": jpeg})
+    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert "secret" not in response.text
+    assert response.headers["X-Request-ID"] == response.json()["request_id"]
 
 
-def test_the_openapi_document_tells_body_options_and_problems(client: TestClient) -> None:
+def test_the_openapi_document_describes_body_options_and_problems(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operation = document["paths"]["/stylize"]["post"]
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
@@ -318,13 +320,13 @@ def test_the_openapi_document_tells_body_options_and_problems(client: TestClient
     assert client.get("/", follow_redirects=False).headers["Location"] == "/docs"
 
 
-def test_no_route_goes_through_the_threads_of_the_framework(
+def test_no_route_runs_in_a_thread_of_the_framework(
     client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(work: object, *arguments: object, **more: object) -> None:
+    async def fail(work: object, *arguments: object, **more: object) -> None:
         raise AssertionError(f"{work} was sent to a thread")
 
-    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)
+    monkeypatch.setattr("anyio.to_thread.run_sync", fail)
     assert opened(post(client, jpeg)).size == opened(jpeg).size
     for path in ("styles", "styles/warm", "styles/warm/preview", "healthz", "readyz", "metrics"):
         assert client.get(f"/{path}").status_code == 200

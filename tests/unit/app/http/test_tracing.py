@@ -21,7 +21,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 @pytest.mark.parametrize(
     "sent", [f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00", f"cc-{TRACE}-{PARENT}-01-more"]
 )
-def test_a_valid_traceparent_is_continued_with_a_span_of_our_own(sent: str) -> None:
+def test_a_valid_traceparent_is_continued_with_a_new_span(sent: str) -> None:
     found = span(Headers({"traceparent": sent}))
     assert found
     assert found.trace_id == TRACE
@@ -46,45 +46,45 @@ def test_a_valid_traceparent_is_continued_with_a_span_of_our_own(sent: str) -> N
         "0" * 10_000,
     ],
 )
-def test_another_is_as_none(sent: str) -> None:
+def test_an_invalid_traceparent_is_ignored(sent: str) -> None:
     assert span(Headers({"traceparent": sent})) is None
 
 
-def test_two_are_as_none() -> None:
+def test_a_repeated_traceparent_is_ignored() -> None:
     header = (b"traceparent", f"00-{TRACE}-{PARENT}-01".encode())
     assert span(Headers(raw=[header])) is not None
     assert span(Headers(raw=[header, header])) is None
 
 
-def test_the_answer_and_the_log_tell_the_trace(
+def test_response_and_log_contain_the_trace(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "app.http.access"):
-        answer = client.get("/healthz", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
+    with caplog.at_level(logging.INFO, "app.access"):
+        response = client.get("/healthz", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
         without = client.get("/healthz")
-    _, trace, own, _ = answer.headers["traceresponse"].split("-")
+    _, trace, own, _ = response.headers["traceresponse"].split("-")
     assert trace == TRACE
     assert "traceresponse" not in without.headers
-    first, second = (r.__dict__["fields"] for r in caplog.records if r.name == "app.http.access")
+    first, second = (r.__dict__["fields"] for r in caplog.records if r.name == "app.access")
     assert (first["trace_id"], first["span_id"]) == (TRACE, own)
     assert "trace_id" not in second
 
 
-def test_opentelemetry_is_off_unless_it_is_wanted() -> None:
+def test_opentelemetry_is_off_by_default() -> None:
     assert not any(telemetry(False).values())
 
 
 @pytest.mark.skipif(
     find_spec("opentelemetry.exporter") is not None, reason="the otel extra is installed"
 )
-def test_without_its_packages_it_stops_the_start_with_their_name() -> None:
+def test_opentelemetry_without_its_packages_raises_with_their_name() -> None:
     with pytest.raises(SettingsError, match=r"PASTICHE_OPENTELEMETRY.*pastiche\[otel\]"):
         telemetry(True)
 
 
 @pytest.fixture
 def collector() -> Iterator[tuple[int, dict[str, bytes]]]:
-    """A collector's port, and what was sent to each of its paths."""
+    """Yield the port of a collector, and the bytes it has received on each path."""
     got: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -108,21 +108,21 @@ from app.http.server import create_app
 from app.settings import read_settings
 with TestClient(create_app(read_settings(models="nowhere", device="cpu"))) as client:
     client.get("/healthz")
-    answer = client.get("/styles", headers={{"traceparent": "00-{TRACE}-{PARENT}-01"}})
-    print(answer.headers["traceresponse"])
+    response = client.get("/styles", headers={{"traceparent": "00-{TRACE}-{PARENT}-01"}})
+    print(response.headers["traceresponse"])
 """
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_spans_reach_a_collector_only_if_wanted(
-    wanted: bool, collector: tuple[int, dict[str, bytes]]
+@pytest.mark.parametrize("enabled", [True, False])
+def test_spans_reach_a_collector_only_if_enabled(
+    enabled: bool, collector: tuple[int, dict[str, bytes]]
 ) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     port, got = collector
     environment = {
         **os.environ,
-        "PASTICHE_OPENTELEMETRY": str(int(wanted)),
-        "FASTAPI_OTEL_AUTO_CONFIGURE": "true",  # must not matter
+        "PASTICHE_OPENTELEMETRY": str(int(enabled)),
+        "FASTAPI_OTEL_AUTO_CONFIGURE": "true",  # must be ignored
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
     }
@@ -132,8 +132,8 @@ def test_spans_reach_a_collector_only_if_wanted(
     assert done.returncode == 0, done.stderr
     _, trace, own, sampled = done.stdout.strip().split("-")
     assert trace == TRACE
-    assert sampled == f"{int(wanted):02d}"
+    assert sampled == f"{int(enabled):02d}"
     sent = got.get("/v1/traces", b"")
-    assert (bytes.fromhex(TRACE) in sent) is wanted
-    assert (bytes.fromhex(own) in sent) is wanted
+    assert (bytes.fromhex(TRACE) in sent) is enabled
+    assert (bytes.fromhex(own) in sent) is enabled
     assert b"/healthz" not in sent

@@ -8,9 +8,9 @@ from app.pixels.images import Picture, Pixels
 
 
 def painted(width: int, height: int, seed: int = 0) -> Pixels:
-    """Noise of middling tones."""
-    random = np.random.default_rng(seed)
-    return random.integers(90, 160, (height, width, 3), np.uint8)
+    """Noise in medium tones."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(90, 160, (height, width, 3), np.uint8)
 
 
 def luminance(rgb: Pixels) -> np.ndarray:
@@ -47,17 +47,17 @@ def test_the_canvas_keeps_the_ratio_with_no_side_below_sixteen(
     assert canvas_size(width, height, size) == expected
 
 
-def test_a_canvas_has_the_longest_side_asked_for_and_about_the_same_ratio() -> None:
-    random = np.random.default_rng(0)
-    for width, height, size in random.integers(16, 4000, (300, 3)).tolist():
-        wide, high = canvas_size(width, height, size)
-        assert max(wide, high) == size
-        assert min(wide, high) >= 16
+def test_a_canvas_has_the_requested_longest_side_and_about_the_same_ratio() -> None:
+    rng = np.random.default_rng(0)
+    for width, height, size in rng.integers(16, 4000, (300, 3)).tolist():
+        w, h = canvas_size(width, height, size)
+        assert max(w, h) == size
+        assert min(w, h) >= 16
         exact = min(width, height) * size / max(width, height)
-        assert abs(min(wide, high) - max(16, exact)) <= 0.5
+        assert abs(min(w, h) - max(16, exact)) <= 0.5
 
 
-def test_a_canvas_of_more_pixels_than_allowed_is_refused() -> None:
+def test_a_canvas_with_too_many_pixels_is_refused() -> None:
     check_canvas(100, 50, 5000)
     with pytest.raises(BadOption, match=r"^size: .*100x51; at most 5,000 pixels"):
         check_canvas(100, 51, 5000)
@@ -75,21 +75,21 @@ def test_the_network_gets_the_picture_at_the_canvas_size(
 
 @pytest.mark.parametrize(("width", "height"), [(17, 16), (33, 47), (121, 79)])
 @pytest.mark.parametrize("size", [None, 16, 31, 64])
-def test_the_answer_has_the_pictures_size(width: int, height: int, size: int | None) -> None:
+def test_the_result_has_the_pictures_size(width: int, height: int, size: int | None) -> None:
     picture = Picture(painted(width, height))
     finish = Finish(strength=0.5, size=size, preserve_colors=True)
     answer = finished(picture, canvas(picture, finish), finish)
     assert answer.size == (width, height)
 
 
-def test_at_strength_one_the_answer_is_the_paint(picture: Picture) -> None:
+def test_strength_one_is_the_painting(picture: Picture) -> None:
     paint = painted(120, 80)
     assert np.array_equal(finished(picture, paint, Finish()).rgb, paint)
 
 
 @pytest.mark.parametrize("preserve_colors", [False, True])
 @pytest.mark.parametrize("size", [None, 40])
-def test_at_strength_zero_the_answer_is_the_photo(
+def test_strength_zero_is_the_photograph(
     picture: Picture, size: int | None, preserve_colors: bool
 ) -> None:
     finish = Finish(strength=0, size=size, preserve_colors=preserve_colors)
@@ -98,17 +98,17 @@ def test_at_strength_zero_the_answer_is_the_photo(
 
 
 @pytest.mark.parametrize("strength", [0.01, 0.25, 0.5, 0.99])
-def test_at_a_strength_in_between_the_answer_is_in_between(
-    picture: Picture, strength: float
-) -> None:
+def test_other_strengths_mix_photograph_and_painting(picture: Picture, strength: float) -> None:
     paint = painted(120, 80)
     mixed = finished(picture, paint, Finish(strength=strength)).rgb
     expected = picture.rgb + strength * (paint.astype(float) - picture.rgb)
     assert np.abs(mixed - expected).max() <= 1
 
 
-def test_preserved_colours_are_the_photos_and_the_light_is_the_paints(photo: Image.Image) -> None:
-    muted = Picture(np.asarray(photo) // 4 + 96)  # such that no colour leaves the cube
+def test_preserving_colours_keeps_the_chrominance_and_paints_the_luminance(
+    photo: Image.Image,
+) -> None:
+    muted = Picture(np.asarray(photo) // 4 + 96)  # so that no colour is clipped
     paint = painted(120, 80)
     answer = finished(muted, paint, Finish(preserve_colors=True)).rgb
     assert np.abs(chrominance(answer) - chrominance(muted.rgb)).max() <= 2
@@ -116,7 +116,7 @@ def test_preserved_colours_are_the_photos_and_the_light_is_the_paints(photo: Ima
 
 
 @pytest.mark.parametrize("finish", [Finish(), Finish(0.3, 40, True), Finish(0)])
-def test_alpha_and_format_are_carried_over(picture: Picture, finish: Finish) -> None:
+def test_alpha_and_format_are_kept(picture: Picture, finish: Finish) -> None:
     answer = finished(picture, canvas(picture, finish), finish)
     assert answer.alpha is picture.alpha
     assert answer.format == "webp"

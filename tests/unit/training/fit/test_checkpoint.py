@@ -6,60 +6,80 @@ import torch
 
 from app.model_folder import WEIGHTS
 from tests.conftest import STYLES, make_gallery, make_recipe
-from training.fit.checkpoint import CHECKPOINT, start
-from training.fit.recipe import RecipeError, Style
+from training.fit.checkpoint import CHECKPOINT, initial_state, load_model, read_checkpoint
+from training.fit.recipe import RecipeError, StyleRecipe
+from training.fit.weights import WeightsError
 
 CPU = torch.device("cpu")
 
 
-def test_a_style_that_the_earlier_fit_lacked_starts_at_the_mean_of_its_styles(
+def test_a_style_missing_from_the_earlier_fit_starts_at_the_mean_of_its_styles(
     tmp_path: Path,
 ) -> None:
     recipe = make_recipe()
-    earlier = start(recipe, CPU)
-    torch.nn.init.normal_(earlier.gallery.styles)
+    earlier = initial_state(recipe, CPU)
+    torch.nn.init.normal_(earlier.model.styles)
     earlier.save(tmp_path)
-    added = Style(id="added", painting="added.png", title="Added")
+    added = StyleRecipe(id="added", painting="added.png", title="Added")
     styles = [added, *reversed(recipe.styles)]
-    run = start(recipe.model_copy(update={"styles": styles, "seed": 1}), CPU)
-    run.start_from(tmp_path / CHECKPOINT)
-    before, after = earlier.gallery.styles, run.gallery.styles
+    state = initial_state(recipe.model_copy(update={"styles": styles, "seed": 1}), CPU)
+    state.start_from(tmp_path / CHECKPOINT)
+    before, after = earlier.model.styles, state.model.styles
     assert torch.equal(after[1:], before.flip(0))
     assert torch.allclose(after[0], before.mean(0))
-    assert run.earlier[0]["recipe"]["styles"] == [style.id for style in recipe.styles]
+    assert state.earlier[0]["recipe"]["styles"] == [style.id for style in recipe.styles]
 
 
-def test_kernels_and_vectors_have_optimisers_of_their_own() -> None:
+def test_kernels_and_vectors_have_separate_optimizers() -> None:
     recipe = make_recipe().model_copy(
         update={"learning_rate": 0.3, "style_learning_rate": 0.2, "warmup": 0.5}
     )
-    run = start(recipe, CPU)
-    sizes = [{p.ndim for p in o.param_groups[0]["params"]} for o in run.optimizers]
+    state = initial_state(recipe, CPU)
+    sizes = [{p.ndim for p in o.param_groups[0]["params"]} for o in state.optimizers]
     assert sizes == [{4}, {1, 2}]
-    owned = [id(p) for o in run.optimizers for p in o.param_groups[0]["params"]]
-    assert sorted(owned) == sorted(id(p) for p in run.gallery.parameters())
-    assert [s.base_lrs for s in run.schedules] == [[0.3 / 25], [0.2 / 25]]
+    owned = [id(p) for o in state.optimizers for p in o.param_groups[0]["params"]]
+    assert sorted(owned) == sorted(id(p) for p in state.model.parameters())
+    assert [s.base_lrs for s in state.schedules] == [[0.3 / 25], [0.2 / 25]]
 
 
 def test_a_fit_can_start_from_the_model_folder_of_another(models: Path) -> None:
     recipe = make_recipe("other", (*STYLES[::-1], "added"))
-    run = start(recipe, CPU)
-    run.start_from(models / "tiny")
+    state = initial_state(recipe, CPU)
+    state.start_from(models / "tiny")
     exported = make_gallery(make_recipe())
-    assert torch.equal(run.gallery.styles[:3], exported.styles.flip(0))
-    assert torch.allclose(run.gallery.styles[3], exported.styles.mean(0))
+    assert torch.equal(state.model.styles[:3], exported.styles.flip(0))
+    assert torch.allclose(state.model.styles[3], exported.styles.mean(0))
     weights = exported.network.state_dict()
-    assert all(torch.equal(v, weights[k]) for k, v in run.gallery.network.state_dict().items())
-    assert sorted(run.earlier[0]["recipe"]["styles"]) == sorted(STYLES)
+    assert all(torch.equal(v, weights[k]) for k, v in state.model.network.state_dict().items())
+    assert sorted(state.earlier[0]["recipe"]["styles"]) == sorted(STYLES)
 
 
 def test_a_folder_to_start_from_must_be_a_model_folder_with_its_weights(
     models: Path, tmp_path: Path
 ) -> None:
-    run = start(make_recipe(), CPU)
-    with pytest.raises(RecipeError, match="is not a model folder"):
-        run.start_from(tmp_path)
+    state = initial_state(make_recipe(), CPU)
+    with pytest.raises(RecipeError, match=r"cannot start from .*network\.json"):
+        state.start_from(tmp_path)
     folder = shutil.copytree(models / "tiny", tmp_path / "tiny")
     (folder / WEIGHTS).unlink()
-    with pytest.raises(RecipeError, match=WEIGHTS):
-        run.start_from(folder)
+    with pytest.raises(WeightsError, match=WEIGHTS):
+        state.start_from(folder)
+
+
+def test_the_keys_of_a_checkpoint_stay_the_same(tmp_path: Path) -> None:
+    state = initial_state(make_recipe(), CPU)
+    state.save(tmp_path)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert content.keys() == {
+        *("recipe", "gallery", "optimizers", "schedules", "step", "seconds", "earlier"),
+        *("device", "torch"),
+    }
+    assert {name.split(".")[0] for name in content["gallery"]} == {"network", "styles"}
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_weights_that_do_not_match_the_recipe_are_an_error(tmp_path: Path) -> None:
+    initial_state(make_recipe(), CPU).save(tmp_path)
+    content = read_checkpoint(tmp_path / CHECKPOINT)
+    with pytest.raises(WeightsError, match="do not match its recipe"):
+        load_model(content | {"recipe": content["recipe"] | {"width": 8}})

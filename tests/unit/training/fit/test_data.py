@@ -31,7 +31,7 @@ def recipe(seed: int = 0, *phases: Phase) -> Recipe:
     return make_recipe().model_copy(update=changes)
 
 
-def test_photos_are_found_at_any_depth_in_one_order(tmp_path: Path) -> None:
+def test_photos_are_found_at_any_depth_and_sorted(tmp_path: Path) -> None:
     names = ["b.JPG", "a/c.png", "a/deep/er/d.webp", "e.tiff", "f.txt", "g", "a/h.jpg.part"]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def test_a_linked_folder_is_walked(tmp_path: Path, photos: list[Path]) -> None:
     assert len(find_photos(linked)) == 2
 
 
-def test_a_folder_without_photos_and_no_folder_are_told_apart(tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_missing_folder_are_different_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no photos below .*\.jpg"):
         find_photos(tmp_path)
     with pytest.raises(DataError, match="none does not exist"):
@@ -59,7 +59,7 @@ def test_a_picture_is_read_upright(tmp_path: Path, suffix: str) -> None:
     stored = np.zeros((20, 40, 3), np.uint8)
     stored[:, :20] = 255  # the left half is white
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise: left goes up
+    exif[0x0112] = 6  # rotate clockwise: the left side goes up
     path = tmp_path / f"photo.{suffix}"
     Image.fromarray(stored).save(path, exif=exif)
     upright = np.asarray(read_image(path))
@@ -69,7 +69,7 @@ def test_a_picture_is_read_upright(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
-def test_a_picture_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+def test_a_picture_of_any_mode_is_converted_to_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "photo.tiff"
     picture(30, 20).convert(mode).save(path)
     assert read_image(path).mode == "RGB"
@@ -101,7 +101,7 @@ def test_an_image_is_resized_by_its_shorter_side(
     assert 0 <= image.min() < image.max() <= 1
 
 
-def test_a_painting_too_small_to_learn_from_is_refused(tmp_path: Path) -> None:
+def test_a_painting_that_is_too_small_is_rejected(tmp_path: Path) -> None:
     picture(63, 300).save(tmp_path / "small.png")
     picture(64, 300).save(tmp_path / "enough.png")
     with pytest.raises(DataError, match=r"small\.png is 63x300 pixels.* at least 64"):
@@ -114,7 +114,7 @@ def test_a_missing_painting_is_named(tmp_path: Path) -> None:
         load_painting(tmp_path / "wave.jpg", 128)
 
 
-def test_a_batch_is_the_same_whenever_it_is_asked_for(photos: list[Path]) -> None:
+def test_a_batch_depends_only_on_seed_step_and_rank(photos: list[Path]) -> None:
     again = Batches(photos, recipe(), rank=1)
     batches = [again[step] for step in (3, 0, 3)]
     fresh = Batches(photos, recipe(), rank=1)[3]
@@ -152,7 +152,7 @@ def test_a_phase_sets_crop_and_batch(photos: list[Path]) -> None:
     assert shapes == [(3, 3, 32, 32), (3, 3, 32, 32), (1, 3, 64, 64)]
 
 
-def test_crops_of_several_sizes_take_turns_at_one_cost(photos: list[Path]) -> None:
+def test_crop_sizes_alternate_at_constant_cost(photos: list[Path]) -> None:
     batches = Batches(photos, recipe(0, Phase(steps=4, crop=[32, 64, 128], batch=4)))
     shapes = [tuple(batches[step].photos.shape) for step in range(4)]
     assert shapes == [(4, 3, 32, 32), (1, 3, 64, 64), (1, 3, 128, 128), (4, 3, 32, 32)]
@@ -167,8 +167,8 @@ def test_photos_smaller_than_the_crop_are_enlarged(tmp_path: Path, size: tuple[i
 
 def test_a_crop_covers_half_to_all_of_the_shorter_side_and_may_be_mirrored() -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(200, axis=0)
-    dice = random.Random(0)
-    crops = [np.asarray(random_crop(Image.fromarray(ramp), 32, dice)) for _ in range(200)]
+    rng = random.Random(0)
+    crops = [np.asarray(random_crop(Image.fromarray(ramp), 32, rng)) for _ in range(200)]
     spans = np.array([crop[0, -1, 0].astype(int) - crop[0, 0, 0] for crop in crops])
     # 32 samples of a window lie 31/32 of it apart, and a slope of 1 turns pixels into grey levels.
     assert 95 <= abs(spans).min() < 105
@@ -178,7 +178,7 @@ def test_a_crop_covers_half_to_all_of_the_shorter_side_and_may_be_mirrored() -> 
     assert max(crop.max() for crop in crops) > 250
 
 
-def test_an_unreadable_photo_is_named_and_another_taken(photos: list[Path]) -> None:
+def test_an_unreadable_photo_is_named_and_replaced(photos: list[Path]) -> None:
     for broken in photos[:3]:
         broken.write_bytes(b"no picture")
     batches = [Batches(photos, recipe(seed))[0] for seed in range(10)]
@@ -189,7 +189,7 @@ def test_an_unreadable_photo_is_named_and_another_taken(photos: list[Path]) -> N
     assert not Batches(photos[3:], recipe())[0].unreadable
 
 
-def test_photos_that_are_all_unreadable_are_told(photos: list[Path]) -> None:
+def test_only_unreadable_photos_are_an_error(photos: list[Path]) -> None:
     for broken in photos:
         broken.write_bytes(b"no picture")
     with pytest.raises(DataError, match="none of the 5 photos can be read; cannot read the pic"):

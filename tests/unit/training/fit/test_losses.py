@@ -8,7 +8,7 @@ from training.fit.losses import (
     ContentLoss,
     PerceptualLoss,
     StyleLoss,
-    checkerboard,
+    checkerboard_loss,
     gram_matrix,
     grid_spectrum,
     relative_error,
@@ -46,24 +46,24 @@ def test_an_error_is_relative_to_its_target(scale: float) -> None:
     torch.testing.assert_close(relative_error(value, target), torch.tensor([0.25, 4.0]))
 
 
-def test_an_error_is_taken_in_float32() -> None:
+def test_an_error_is_computed_in_float32() -> None:
     target = torch.full((1, 64), 300.0, dtype=torch.float16)  # whose square is infinite
     error = relative_error(target + 30, target)
     torch.testing.assert_close(error, torch.tensor([0.01]), rtol=1e-3, atol=0)
 
 
-def test_an_error_against_nothing_is_finite() -> None:
+def test_an_error_relative_to_zero_is_finite() -> None:
     assert relative_error(torch.ones(1, 4), torch.zeros(1, 4)).isfinite().all()
 
 
-def test_flat_pictures_have_no_variation_and_a_ramp_its_slopes() -> None:
+def test_a_flat_picture_has_no_variation_and_a_ramp_has_its_slopes() -> None:
     down, across = torch.arange(6.0)[:, None] * 0.02, torch.arange(9.0) * 0.03
     ramp = (down + across).expand(3, 6, 9)
     images = torch.stack([torch.full((3, 6, 9), 0.7), ramp, ramp.flip(1, 2)])
     torch.testing.assert_close(total_variation(images), torch.tensor([0, 0.05, 0.05]))
 
 
-def test_layers_count_by_their_share_of_the_weight() -> None:
+def test_layer_weights_are_normalised() -> None:
     target = {name: noise(2, 3, 4, 4, seed=i) for i, name in enumerate(LAYERS)}
     features = {"relu1_1": 2 * target["relu1_1"], "relu2_1": target["relu2_1"]}  # errors 1 and 0
     losses = ContentLoss({"relu1_1": 3.0, "relu2_1": 1.0})(features, target)
@@ -73,17 +73,17 @@ def test_layers_count_by_their_share_of_the_weight() -> None:
     torch.testing.assert_close(losses, torch.tensor([0.75 * 9]))  # a Gram matrix is a square
 
 
-def test_a_layer_of_no_weight_is_left_out() -> None:
+def test_a_layer_without_weight_is_left_out() -> None:
     assert ContentLoss({"relu1_1": 2.0, "relu9_9": 0.0}).weights == {"relu1_1": 1.0}
 
 
 @pytest.mark.parametrize("weights", [{}, {"relu1_1": 0.0}, {"relu1_1": 2.0, "relu2_1": -1.0}])
-def test_impossible_layer_weights_are_refused(weights: dict[str, float]) -> None:
+def test_invalid_layer_weights_are_rejected(weights: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="layer weights"):
         ContentLoss(weights)
 
 
-def test_each_sample_is_held_against_its_own_painting(paintings: list[Tensor]) -> None:
+def test_each_sample_is_compared_with_its_own_painting(paintings: list[Tensor]) -> None:
     network = LossNetwork(loss_weights())
     style = StyleLoss(LAYERS, [network(painting, LAYERS) for painting in paintings])
     features = network(paintings[1], LAYERS)
@@ -118,7 +118,7 @@ def test_the_gradient_reaches_the_pastiche_and_not_the_photo(loss: PerceptualLos
 
 
 @pytest.mark.parametrize("unknown", ["content", "style"])
-def test_an_unknown_layer_is_told_before_the_fit(unknown: str) -> None:
+def test_an_unknown_layer_is_reported_before_the_fit(unknown: str) -> None:
     layers = {"content": LAYERS, "style": LAYERS} | {unknown: {"relu9_9": 1.0}}
     with pytest.raises(LossNetworkError, match="relu9_9"):
         PerceptualLoss(
@@ -134,7 +134,7 @@ def grey_noise(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("down", "across", "at"), [(0, 2, 1), (0, 4, 0), (2, 0, 7), (4, 0, 3), (2, 2, 9), (4, 4, 4)]
 )
-def test_a_wave_on_the_grid_stands_out_at_its_own_periods(down: int, across: int, at: int) -> None:
+def test_a_wave_on_the_grid_is_a_peak_at_its_own_periods(down: int, across: int, at: int) -> None:
     y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
     phase = torch.zeros(128, 128)
     for place, period in ((y, down), (x, across)):
@@ -150,9 +150,9 @@ def test_strokes_as_fine_as_the_grid_have_no_checkerboard() -> None:
     x = torch.arange(128)
     loose = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * x / 5)
     on_grid = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * x / 4)
-    assert checkerboard(loose).item() < 0.1
-    assert checkerboard(on_grid).item() > 1
-    assert checkerboard(torch.full((1, 3, 128, 128), 0.5)).item() == 0
+    assert checkerboard_loss(loose).item() < 0.1
+    assert checkerboard_loss(on_grid).item() > 1
+    assert checkerboard_loss(torch.full((1, 3, 128, 128), 0.5)).item() == 0
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (40, 130)])
@@ -161,11 +161,11 @@ def test_a_checkerboard_of_any_size_can_be_lowered(shape: tuple[int, int]) -> No
     images = torch.rand(2, 3, *shape)
     images[..., ::2] += 0.3
     images.requires_grad_()
-    before = checkerboard(images)
+    before = checkerboard_loss(images)
     assert before.shape == (2,)
     before.sum().backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
-    assert checkerboard(images - 0.1 * images.grad / images.grad.abs().max()).lt(before).all()
+    assert checkerboard_loss(images - 0.1 * images.grad / images.grad.abs().max()).lt(before).all()
 
 
 def test_each_picture_of_a_batch_has_its_own_spectrum() -> None:
@@ -174,8 +174,8 @@ def test_each_picture_of_a_batch_has_its_own_spectrum() -> None:
     assert torch.allclose(grid_spectrum(images), alone, rtol=1e-4)
 
 
-def test_a_picture_on_its_side_has_the_same_spectrum_on_its_side() -> None:
-    # Level edges, whose energy lies on one axis, where it must be compared along that axis only.
+def test_transposing_a_picture_transposes_its_spectrum() -> None:
+    # Horizontal edges have their energy on one axis, to be compared along that axis only.
     edges = grey_noise(1, 3, 96, 96) * 0.1 + (torch.arange(96) // 11 % 2)[:, None]
     upright, turned = (grid_spectrum(x)[0] for x in (edges, edges.transpose(2, 3)))
     square = torch.cat([torch.ones(1), upright]).reshape(4, 4)

@@ -36,7 +36,7 @@ def test_every_shipped_recipe_can_be_read(path: Path) -> None:
     assert recipe.steps > 0
 
 
-def test_a_style_counts_as_it_says_or_as_the_recipe_says(path: Path) -> None:
+def test_a_style_can_override_the_style_weight_of_the_recipe(path: Path) -> None:
     more = '[[styles]]\nid = "night"\npainting = "night.jpg"\ntitle = "Night"\nstyle_weight = 0\n'
     path.write_text(RECIPE + more, encoding="utf-8")
     assert read_recipe(path, ["style_weight=20"]).style_weights == [20, 0]
@@ -46,14 +46,14 @@ def test_there_are_shipped_recipes() -> None:
     assert SHIPPED
 
 
-def test_what_a_recipe_leaves_out_has_defaults(path: Path) -> None:
+def test_missing_settings_have_defaults(path: Path) -> None:
     recipe = read_recipe(path)
     assert (recipe.name, recipe.width, recipe.residual_blocks) == ("small", 8, 5)
     assert recipe.styles[0].title == "Die große Welle"
     assert recipe.phases[0].batch == 4
 
 
-def test_a_step_knows_its_phase(path: Path) -> None:
+def test_each_step_belongs_to_a_phase(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.steps == 5
     assert [recipe.phase(step).crop for step in range(7)] == [
@@ -92,7 +92,7 @@ def test_phases_and_styles_can_be_overridden_as_lists_of_tables(path: Path) -> N
             "phases=[{steps=1, crop=32}, {steps=9, crop=128, batch=2}]",
             'styles=[{id="a", painting="a.png", title="A"}]',
             "seed=1",
-            "seed=2",  # the last one counts
+            "seed=2",  # the last one wins
         ],
     )
     assert [(p.steps, p.crop, p.batch) for p in recipe.phases] == [(1, [32], 4), (9, [128], 2)]
@@ -126,12 +126,12 @@ def test_phases_and_styles_can_be_overridden_as_lists_of_tables(path: Path) -> N
         ),
     ],
 )
-def test_a_setting_that_is_not_allowed_is_named(path: Path, override: str, words: str) -> None:
+def test_an_invalid_setting_is_named(path: Path, override: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         read_recipe(path, [override])
 
 
-def test_every_fault_is_told_at_once(path: Path) -> None:
+def test_all_errors_are_reported_together(path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         read_recipe(path, ["width=3", "colour=red"])
     head, *faults = str(caught.value).splitlines()
@@ -148,7 +148,9 @@ def test_every_fault_is_told_at_once(path: Path) -> None:
         (b"width = 8", r"small\.toml is not a valid recipe:\n  styles: Field required"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_named(path: Path, content: bytes | None, words: str) -> None:
+def test_a_file_that_is_not_a_recipe_is_named(
+    path: Path, content: bytes | None, words: str
+) -> None:
     path.unlink()
     if content is not None:
         path.write_bytes(content)
@@ -156,6 +158,6 @@ def test_a_file_that_is_no_recipe_is_named(path: Path, content: bytes | None, wo
         read_recipe(path)
 
 
-def test_a_recipe_survives_its_dump(path: Path) -> None:
+def test_a_dumped_recipe_can_be_validated_again(path: Path) -> None:
     recipe = read_recipe(path)
     assert Recipe.model_validate(recipe.model_dump()) == recipe

@@ -7,12 +7,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from training.fit.network import Gallery, moments
 
 from tests.conftest import make_gallery, make_recipe
 from tests.tools.generated import pixels
-from training.export import paint
-from training.graphs.transform import Kind, build_graph
+from training.fit.networks.johnson import JohnsonNetwork
+from training.fit.networks.styled import StyledNetwork
+from training.fit.networks.transform import moments
+from training.graphs.build import build_graph
+from training.graphs.parity import paint
+from training.graphs.transform import Kind
 
 Pixels = NDArray[np.uint8]
 Port = tuple[str, str, list[Any]]
@@ -20,17 +23,17 @@ SHAPES = [(1, 16, 16), (1, 17, 33), (2, 31, 16), (3, 42, 27), (1, 64, 48)]
 
 
 @pytest.fixture(scope="module")
-def gallery() -> Gallery:
+def gallery() -> StyledNetwork:
     return make_gallery(make_recipe()).eval()
 
 
-def session(gallery: Gallery, kind: Kind, *, half: bool = False) -> ort.InferenceSession:
+def session(gallery: StyledNetwork, kind: Kind, *, half: bool = False) -> ort.InferenceSession:
     graph = build_graph(gallery.network, kind, half=half).SerializeToString()
     return ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="module")
-def sessions(gallery: Gallery) -> dict[str, ort.InferenceSession]:
+def sessions(gallery: StyledNetwork) -> dict[str, ort.InferenceSession]:
     kinds: tuple[Kind, ...] = ("stylize", "freeze", "apply")
     return {kind: session(gallery, kind) for kind in kinds}
 
@@ -51,7 +54,7 @@ def assert_the_same(painted: Pixels, expected: Pixels) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
 def test_the_graphs_paint_what_pytorch_paints(
-    gallery: Gallery, sessions: dict[str, ort.InferenceSession], shape: tuple[int, int, int]
+    gallery: StyledNetwork, sessions: dict[str, ort.InferenceSession], shape: tuple[int, int, int]
 ) -> None:
     image, styles = pixels(*shape), gallery.styles[: shape[0]]
     expected = paint(gallery.network, image, styles)
@@ -66,7 +69,7 @@ def test_the_graphs_paint_what_pytorch_paints(
 
 @torch.no_grad()
 def test_apply_looks_at_no_statistics(
-    gallery: Gallery, sessions: dict[str, ort.InferenceSession]
+    gallery: StyledNetwork, sessions: dict[str, ort.InferenceSession]
 ) -> None:
     shot, frame = pixels(1, 40, 40), pixels(1, 24, 33, seed=9)
     frozen = run(sessions["freeze"], image=shot, style=gallery.styles[:1].numpy())
@@ -79,7 +82,7 @@ def test_apply_looks_at_no_statistics(
 
 
 @pytest.mark.parametrize("kind", ["stylize", "freeze", "apply"])
-def test_a_graph_takes_and_gives_pixels_of_any_size(gallery: Gallery, kind: Kind) -> None:
+def test_a_graph_takes_and_gives_pixels_of_any_size(gallery: StyledNetwork, kind: Kind) -> None:
     loaded = session(gallery, kind)
     pixels, vector = ["N", "H", "W", 3], ["N", gallery.network.style_dimension]
     ports: list[Port] = [(put.name, put.type, put.shape) for put in loaded.get_inputs()]
@@ -94,7 +97,7 @@ def test_a_graph_takes_and_gives_pixels_of_any_size(gallery: Gallery, kind: Kind
     assert (put.name, put.type, put.shape) == expected
 
 
-def test_in_half_precision_only_the_statistics_stay_in_float32(gallery: Gallery) -> None:
+def test_in_half_precision_only_the_statistics_stay_in_float32(gallery: StyledNetwork) -> None:
     model = onnx.shape_inference.infer_shapes(build_graph(gallery.network, "stylize", half=True))
     types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
     types |= {constant.name: constant.data_type for constant in model.graph.initializer}
@@ -110,7 +113,7 @@ def test_in_half_precision_only_the_statistics_stay_in_float32(gallery: Gallery)
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_half_graph_paints_nearly_what_pytorch_paints(
-    gallery: Gallery, shape: tuple[int, int, int]
+    gallery: StyledNetwork, shape: tuple[int, int, int]
 ) -> None:
     image, styles = pixels(*shape), gallery.styles[: shape[0]].detach()
     painted = run(session(gallery, "stylize", half=True), image=image, style=styles.numpy())
@@ -123,11 +126,13 @@ def test_the_half_graph_paints_nearly_what_pytorch_paints(
 @torch.no_grad()
 def test_contrast_beyond_half_precision_does_not_break_the_half_graph() -> None:
     gallery = make_gallery(make_recipe())
-    gallery.network.encoder[0].weight.mul_(1000)  # type: ignore[operator]
+    network = gallery.network
+    assert isinstance(network, JohnsonNetwork)
+    network.encoder[0].weight.mul_(1000)  # type: ignore[operator]
     squares = np.kron(np.indices((6, 6)).sum(0) % 2, np.ones((8, 8))).astype(np.uint8) * 255
     image = np.repeat(squares[None, :, :, None], 3, axis=3)
     planes = torch.from_numpy(image).permute(0, 3, 1, 2) / 255
-    _, variance = moments(gallery.network.encoder[0](planes - 0.5))
+    _, variance = moments(network.encoder[0](planes - 0.5))
     assert variance.max() > torch.finfo(torch.float16).max
     style = gallery.styles[:1]
     painted = run(session(gallery, "stylize", half=True), image=image, style=style.numpy())

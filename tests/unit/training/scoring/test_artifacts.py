@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.tools.generated import planes
-from training.scoring.artifacts import LIMITS, artefacts, within_limits
+from training.scoring.artifacts import LIMITS, measure_artifacts, within_limits
 
 HEIGHT, WIDTH = 160, 192
 SKY = 80  # rows of the photo that are flat
@@ -44,7 +44,7 @@ def rounded(picture: Tensor) -> Tensor:
 def test_a_good_picture_is_within_the_limits(
     name: str, pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
-    found = artefacts(rounded(pastiche), photo, painting)
+    found = measure_artifacts(rounded(pastiche), photo, painting)
     assert found.keys() == LIMITS.keys()
     assert math.isfinite(found[name])
     assert within_limits(name, found[name])
@@ -113,42 +113,42 @@ def dead(picture: Tensor) -> Tensor:
         pytest.param("dead_blocks", dead, id="one dead patch of 16x16"),
     ],
 )
-def test_a_picture_made_bad_on_purpose_fails(
+def test_a_degraded_picture_exceeds_the_limits(
     name: str,
     spoil: Callable[[Tensor], Tensor],
     pastiche: Tensor,
     photo: Tensor,
     painting: Tensor,
 ) -> None:
-    found = artefacts(rounded(spoil(pastiche)), photo, painting)
+    found = measure_artifacts(rounded(spoil(pastiche)), photo, painting)
     assert not within_limits(name, found[name]), found
 
 
-def test_a_grid_that_the_painting_has_too_is_no_fault(
+def test_a_grid_that_the_painting_also_has_is_within_the_limits(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
-    both = artefacts(rounded(lines(pastiche)), photo, rounded(lines(painting)))
+    both = measure_artifacts(rounded(lines(pastiche)), photo, rounded(lines(painting)))
     assert within_limits("checkerboard", both["checkerboard"])
 
 
-def test_fine_grain_without_a_grid_is_no_fault_of_a_picture_of_a_soft_painting(
+def test_fine_grain_without_a_grid_is_within_the_limits_for_a_soft_painting(
     photo: Tensor, painting: Tensor
 ) -> None:
     soft = F.interpolate(painting, scale_factor=0.5, mode="bicubic", antialias=True)
     soft = F.interpolate(soft, scale_factor=2, mode="bicubic")
-    found = artefacts(rounded(noisy(photo)), photo, rounded(soft))
+    found = measure_artifacts(rounded(noisy(photo)), photo, rounded(soft))
     assert found["checkerboard"] < 1.5
 
 
-def test_another_palette_is_no_error_at_the_border(
+def test_another_palette_is_not_a_border_error(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
     # Bright inside and dark around, so that the negative is far off around only.
     photo = 0.4 * photo
     photo[..., 24:-24, 24:-24] += 0.5
     texture = strokes(1)
-    alike = artefacts(photo + texture, photo, painting)["border_error"]
-    negative = artefacts(1 - photo[:, [1, 2, 0]] - texture, photo, painting)["border_error"]
+    alike = measure_artifacts(photo + texture, photo, painting)["border_error"]
+    negative = measure_artifacts(1 - photo[:, [1, 2, 0]] - texture, photo, painting)["border_error"]
     assert alike == pytest.approx(negative, rel=0.05)
     assert within_limits("border_error", negative)
 
@@ -157,16 +157,16 @@ def test_a_patch_that_varies_in_one_colour_is_not_dead(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
     pastiche[:, 0] = 1
-    assert artefacts(pastiche, photo, painting)["dead_blocks"] == 0
+    assert measure_artifacts(pastiche, photo, painting)["dead_blocks"] == 0
 
 
-def test_a_patch_that_is_dead_in_the_photo_too_is_no_fault(
+def test_a_patch_that_is_constant_in_the_photo_is_not_dead(
     pastiche: Tensor, photo: Tensor, painting: Tensor
 ) -> None:
-    assert artefacts(dead(pastiche), dead(photo), painting)["dead_blocks"] == 0
+    assert measure_artifacts(dead(pastiche), dead(photo), painting)["dead_blocks"] == 0
 
 
-def test_what_cannot_be_measured_is_no_fault(pastiche: Tensor, painting: Tensor) -> None:
-    found = artefacts(pastiche, strokes(5) + 0.5, painting)["flat_deviation"]
+def test_an_undefined_measure_is_within_the_limits(pastiche: Tensor, painting: Tensor) -> None:
+    found = measure_artifacts(pastiche, strokes(5) + 0.5, painting)["flat_deviation"]
     assert math.isnan(found)
     assert within_limits("flat_deviation", found)

@@ -12,7 +12,7 @@ from training.scoring.gatys import Curve
 
 
 class Search:
-    """Finds the given objectives, one after another, until the target or the most is reached."""
+    """Finds the given objectives in turn, up to the target or the limit."""
 
     def __init__(self, objectives: list[float], target: float, most: int) -> None:
         self.objectives, self.target, self.most, self.runs = objectives, target, most, 0
@@ -34,11 +34,13 @@ def needed(curves: Curves, target: float, most: int = 5) -> tuple[int | None, in
 
 
 @pytest.mark.parametrize(("target", "number"), [(10, 1), (9, 1), (5.5, 2), (3, 4), (1, None)])
-def test_the_first_evaluation_that_is_low_enough_is_told(target: float, number: int | None) -> None:
+def test_the_first_evaluation_that_reaches_the_target_is_returned(
+    target: float, number: int | None
+) -> None:
     assert needed(Curves(), target) == (number, 1)
 
 
-def test_a_search_is_run_again_only_for_what_is_not_known() -> None:
+def test_a_search_runs_again_only_beyond_the_cached_curve() -> None:
     curves = Curves()
     assert needed(curves, 4) == (4, 1)
     assert needed(curves, 5.5) == (2, 0)
@@ -46,20 +48,20 @@ def test_a_search_is_run_again_only_for_what_is_not_known() -> None:
     assert needed(curves, 1) == (None, 0)
 
 
-def test_the_most_evaluations_bound_what_a_longer_curve_tells() -> None:
+def test_the_limit_also_holds_for_a_longer_cached_curve() -> None:
     curves = Curves()
     assert needed(curves, 2) == (5, 1)
     assert needed(curves, 2, most=4) == (None, 0)
 
 
-def test_curves_are_kept_between_runs(tmp_path: Path) -> None:
+def test_curves_are_cached_between_runs(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "curves.json"
     assert needed(Curves(path), 4) == (4, 1)
     assert needed(Curves(path), 4) == (4, 0)
     assert json.loads(path.read_text()) == {"key": [9, 5, 5, 3]}
 
 
-def test_an_interrupted_search_is_kept_as_far_as_it_went(tmp_path: Path) -> None:
+def test_an_interrupted_search_is_cached(tmp_path: Path) -> None:
     def search(curve: Curve) -> None:
         curve.objective += [9, 4]
         raise KeyboardInterrupt
@@ -71,9 +73,9 @@ def test_an_interrupted_search_is_kept_as_far_as_it_went(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", ["{", "[1, 2]", '{"a": 3}', '{"a": ["b"]}'])
-def test_a_file_that_does_not_hold_curves_is_named(tmp_path: Path, content: str) -> None:
+def test_a_file_without_curves_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "curves.json").write_text(content)
-    with pytest.raises(DataError, match=r"curves\.json does not hold curves"):
+    with pytest.raises(DataError, match=r"curves\.json does not contain curves"):
         Curves(tmp_path / "curves.json")
 
 

@@ -5,8 +5,9 @@ from torch import Tensor
 from tests.tools.generated import loss_weights, planes
 from training.fit.features import LossNetwork
 from training.fit.losses import PerceptualLoss
+from training.fit.objective import Weights
 from training.scoring import gatys as method
-from training.scoring.gatys import Curve, Method, Weights, gatys
+from training.scoring.gatys import Curve, Method, gatys
 
 STYLE = torch.tensor([0])
 
@@ -24,7 +25,7 @@ def loss() -> PerceptualLoss:
 
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
 @pytest.mark.parametrize("noise", [False, True])
-def test_the_objective_falls_by_every_method_from_every_start(
+def test_every_method_lowers_the_objective_from_every_start(
     loss: PerceptualLoss, photo: Tensor, name: Method, noise: bool
 ) -> None:
     torch.manual_seed(0)
@@ -34,7 +35,7 @@ def test_the_objective_falls_by_every_method_from_every_start(
     assert curve.lowest < 0.5 * curve.objective[0]
 
 
-def test_it_is_plain_lbfgs_on_the_pixels_so_that_evaluations_compare_with_those_of_others(
+def test_evaluations_match_those_of_plain_lbfgs_on_the_pixels(
     loss: PerceptualLoss, photo: Tensor
 ) -> None:
     pixels = photo.clone(memory_format=torch.contiguous_format).requires_grad_()
@@ -56,9 +57,7 @@ def test_it_is_plain_lbfgs_on_the_pixels_so_that_evaluations_compare_with_those_
     assert curve.objective == pytest.approx(found[:8], rel=0.1)
 
 
-def test_it_starts_from_the_photo_itself_unless_told_otherwise(
-    loss: PerceptualLoss, photo: Tensor
-) -> None:
+def test_it_starts_from_the_photo_by_default(loss: PerceptualLoss, photo: Tensor) -> None:
     assert gatys(loss, photo, STYLE, evaluations=1).content[0] < 1e-9
     assert gatys(loss, photo, STYLE, evaluations=1, start=1 - photo).content[0] > 1e-3
 
@@ -66,7 +65,9 @@ def test_it_starts_from_the_photo_itself_unless_told_otherwise(
 def test_the_picture_is_the_best_of_the_curve(
     loss: PerceptualLoss, photo: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(method, "ADAM_RATE", 0.7)  # it jumps about
+    monkeypatch.setattr(
+        method, "ADAM_RATE", 0.7
+    )  # large steps, so that the last picture is not the best
     weights = Weights(2.0, 5.0, 0.3)
     curve = gatys(loss, photo, STYLE, weights, evaluations=6, method="adam")
     assert curve.objective[-1] > curve.lowest
@@ -85,22 +86,20 @@ def test_it_stops_as_soon_as_the_target_is_reached(loss: PerceptualLoss, photo: 
     assert len(curve.objective) < 30
 
 
-def test_a_picture_that_cannot_be_bettered_ends_the_search_too(loss: PerceptualLoss) -> None:
+def test_the_search_also_ends_at_a_perfect_picture(loss: PerceptualLoss) -> None:
     painting = planes(1, 64, 64)
     curve = gatys(loss, painting, STYLE, evaluations=7)
     assert len(curve.objective) == 7
     assert max(curve.objective) < 1e-6
 
 
-def test_what_was_found_is_there_when_it_is_interrupted(
-    loss: PerceptualLoss, photo: Tensor
-) -> None:
+def test_an_interrupt_keeps_the_curve(loss: PerceptualLoss, photo: Tensor) -> None:
     def interrupt(curve: Curve) -> None:
         if len(curve.objective) == 3:
             raise KeyboardInterrupt
 
     curve = Curve()
     with pytest.raises(KeyboardInterrupt):
-        gatys(loss, photo, STYLE, evaluations=9, curve=curve, told=interrupt)
+        gatys(loss, photo, STYLE, evaluations=9, curve=curve, on_evaluation=interrupt)
     assert len(curve.objective) == len(curve.content) == len(curve.style) == 3
     assert curve.picture is not None

@@ -33,7 +33,7 @@ def test_the_last_scale_and_shift_are_the_end_of_the_vector() -> None:
     network = styled.network
     assert isinstance(network, JohnsonNetwork)
     width = network.width
-    style, shift = styled.styles[:1, 0].clone(), torch.linspace(-0.1, 0.2, width)
+    style, shift = styled.styles[:1].clone(), torch.linspace(-0.1, 0.2, width)
     style[:, -2 * width : -width] = 0
     style[:, -width:] = shift
     pastiche = network(planes(1, 16, 16), style)

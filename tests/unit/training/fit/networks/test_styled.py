@@ -7,19 +7,27 @@ from tests.tools.tiny import tiny_network
 @torch.no_grad()
 def test_boldness_moves_between_the_two_vectors_of_a_style() -> None:
     styled = tiny_network()
-    index = torch.tensor([2, 2, 0])
-    vectors = styled.vectors(index, torch.tensor([0.0, 1.0, 0.25]))
-    gentle, bold = styled.styles.unbind(1)
-    expected = torch.stack([gentle[2], bold[2], 0.75 * gentle[0] + 0.25 * bold[0]])
-    torch.testing.assert_close(vectors, expected)
+    assert styled.bold is not None
+    vectors = styled.vectors(torch.tensor([2, 2, 0]), torch.tensor([0.0, 1.0, 0.25]))
+    mixed = 0.75 * styled.styles[0] + 0.25 * styled.bold[0]
+    torch.testing.assert_close(vectors, torch.stack([styled.styles[2], styled.bold[2], mixed]))
 
 
 @torch.no_grad()
-def test_painting_uses_the_style_and_the_boldness_of_each_sample() -> None:
+def test_without_bold_vectors_boldness_has_no_effect() -> None:
+    styled = tiny_network(bold=False)
+    vectors = styled.vectors(torch.tensor([1, 1]), torch.tensor([0.0, 1.0]))
+    assert torch.equal(vectors, styled.styles[[1, 1]])
+
+
+@torch.no_grad()
+def test_painting_uses_the_style_and_the_boldness() -> None:
     styled, photo = tiny_network(), planes(1, 16, 16)
-    index, boldness = torch.tensor([1]), torch.tensor([1.0])
-    painted = styled.paint(photo, index, boldness)
-    torch.testing.assert_close(painted, styled.network(photo, styled.styles[1:2, 1]))
-    pastiche, peaks = styled(photo, index, boldness)
+    assert styled.bold is not None
+    index = torch.tensor([1])
+    painted = styled.paint(photo, index, 1)
+    torch.testing.assert_close(painted, styled.network(photo, styled.bold[1:2]))
+    assert not torch.allclose(painted, styled.paint(photo, index))
+    pastiche, peaks = styled(photo, index, torch.tensor([1.0]))
     torch.testing.assert_close(pastiche, painted, rtol=0, atol=1e-5)
     assert peaks.shape == (1,)

@@ -19,9 +19,9 @@ SIDES = [(16, 16), (17, 33), (31, 16), (18, 47), (64, 63)]
 
 @pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.name)
 def painter(request: pytest.FixtureRequest) -> tuple[TransformNetwork, Tensor]:
-    """A network and its gentle vectors [3, D]."""
+    """A network and its style vectors [3, D]."""
     styled = tiny_network(request.param)
-    return styled.network, styled.styles[:, 0].detach()
+    return styled.network, styled.styles.detach()
 
 
 Painter = tuple[TransformNetwork, Tensor]
@@ -33,7 +33,7 @@ def test_the_pastiche_has_the_size_of_the_photo_and_lies_in_range(
     painter: Painter, height: int, width: int
 ) -> None:
     network, styles = painter
-    network.output.weight.mul_(10)  # type: ignore[operator, union-attr]  # the clamp must act
+    network.output.weight.mul_(10)  # the clamp must act
     pastiche = network(planes(2, height, width), styles[:2])
     assert pastiche.shape == (2, 3, height, width)
     assert pastiche.min() == 0

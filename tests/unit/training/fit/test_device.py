@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from app.errors import DeviceUnavailable
+from training.fit.device import autocast, device_name, fast_type, pick_device, rank_and_world_size
 from training.fit.muon import orthogonalised
-from training.fit.precision import autocast, fast_type
 
 CPU = torch.device("cpu")
 
@@ -10,7 +11,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("capability", "dtype"), [("AVX512", torch.bfloat16), ("AVX2", torch.float32)]
 )
-def test_a_cpu_computes_in_bfloat16_only_if_it_has_the_unit_for_it(
+def test_a_cpu_computes_in_bfloat16_only_with_hardware_support(
     capability: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
@@ -23,7 +24,7 @@ def test_a_cpu_computes_in_bfloat16_only_if_it_has_the_unit_for_it(
 
 
 @pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_gpu_computes_in_bfloat16_only_if_it_need_not_emulate_it(
+def test_a_gpu_computes_in_bfloat16_only_without_emulation(
     has: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def supported(including_emulation: bool = True) -> bool:
@@ -31,3 +32,18 @@ def test_a_gpu_computes_in_bfloat16_only_if_it_need_not_emulate_it(
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert fast_type(torch.device("cuda")) == dtype
+
+
+def test_auto_takes_the_cpu_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == pick_device("cpu") == CPU
+    with pytest.raises(DeviceUnavailable, match="use --device cpu"):
+        pick_device("cuda")
+
+
+def test_a_cpu_is_named_with_its_threads() -> None:
+    assert device_name(CPU).startswith(f"CPU, {torch.get_num_threads()} threads, ")
+
+
+def test_without_a_process_group_the_rank_is_0_of_1() -> None:
+    assert rank_and_world_size() == (0, 1)

@@ -1,0 +1,7 @@
+"""Run the command: `python -m pastiche`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

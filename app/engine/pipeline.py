@@ -1,0 +1,116 @@
+"""The work of one request: decode, wait in the queue, paint, encode."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..errors import BadOutput, OutOfMemory
+from ..metrics import Metrics
+from ..options import Options, answer_format
+from ..pixels.canvas import canvas_size, check_canvas, finished
+from ..pixels.container import Still
+from ..pixels.images import Pixels, check_format, encode, read_header, read_pixels, resize
+from ..settings import Settings
+from .gallery import Brush
+from .probe import Probe
+from .scheduler import Painted, Scheduler
+
+T = TypeVar("T")
+
+SMALL_FILE = 2**16  # bytes; walking a smaller file costs less than switching threads
+
+MAX_MEMORY_FAILURES = 3  # requests in a row that ran out of memory before the server is unready
+
+
+@dataclass(frozen=True)
+class Pastiche:
+    """An encoded pastiche."""
+
+    content: bytes
+    format: str
+    style: str  # the style's id, or the blend with its weights
+    seconds: dict[str, float]  # by stage: decode, queue, inference, encode
+
+
+class Pipeline:
+    """Turns an image file into a pastiche."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, scheduler: Scheduler, probe: Probe
+    ) -> None:
+        """probe: is told when requests repeatedly run out of memory."""
+        self._settings, self._metrics = settings, metrics
+        self._scheduler, self._probe = scheduler, probe
+        # Few threads: on a CPU they slow down inference, and each holds a decoded picture.
+        self._codecs = ThreadPoolExecutor(max(2, (os.cpu_count() or 1) // 2), "codec")
+        self._memory_failures = 0  # in a row
+
+    async def stylize(
+        self, brush: Brush, content: bytes, options: Options, accept: str
+    ) -> Pastiche:
+        """Paint an image file, and encode it in the format of `options`, `accept` or the input.
+
+        Raises the RequestErrors of the image and its options; Overloaded, NotReady,
+        DeadlineExceeded, OutOfMemory; InferenceFailed, BadOutput.
+        """
+        still = await self._read_header(content)
+        size = canvas_size(*still.size, options.size)
+        check_canvas(*size, self._settings.max_pixels)
+        format = answer_format(options, accept, still.format)
+        check_format(format, *still.size)
+        finish = options.finish
+        rgb_size = None if finish.shows_photo else size
+        with self._scheduler.admit(max(still.pixels, size[0] * size[1])) as deadline:
+            started = time.perf_counter()
+            picture = await self._run(lambda: read_pixels(still, rgb_size))
+            canvas = await self._run(lambda: resize(picture.rgb, size))
+            decoded = time.perf_counter()
+            painted = await self._paint(brush, canvas, deadline)
+            encoding = time.perf_counter()
+            quality = options.quality or self._settings.jpeg_quality
+            encoded = await self._run(
+                lambda: encode(finished(picture, painted.pixels, finish), format, quality)
+            )
+            done = time.perf_counter()
+        seconds = {
+            "decode": decoded - started,
+            "queue": painted.queue_seconds,
+            "inference": painted.inference_seconds,
+            "encode": done - encoding,
+        }
+        self._metrics.decode_seconds.observe(seconds["decode"])
+        self._metrics.encode_seconds.observe(seconds["encode"])
+        self._metrics.styles.labels("_blend" if "," in brush.label else brush.label).inc()
+        return Pastiche(encoded, format, brush.label, seconds)
+
+    def close(self) -> None:
+        """Stop the threads; what they have not started is cancelled."""
+        self._codecs.shutdown(wait=False, cancel_futures=True)
+
+    async def _read_header(self, content: bytes) -> Still:
+        max_pixels = self._settings.max_pixels
+        if len(content) <= SMALL_FILE:
+            return read_header(content, max_pixels)
+        return await asyncio.to_thread(read_header, content, max_pixels)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._codecs, work)
+
+    async def _paint(self, brush: Brush, canvas: Pixels, deadline: float) -> Painted:
+        try:
+            painted = await self._scheduler.paint(brush.network, brush.vector, canvas, deadline)
+        except BadOutput:
+            self._metrics.bad_outputs.inc()
+            raise
+        except OutOfMemory as error:
+            self._metrics.refusals.labels("out_of_memory").inc()
+            self._memory_failures += 1
+            if self._memory_failures >= MAX_MEMORY_FAILURES:
+                self._probe.report(f"{brush.network.name}: {error}")
+            raise
+        self._memory_failures = 0
+        return painted

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.library import Stylizer
+from tests.tools.generated import picture
+from training.scoring import variations
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return picture(48, 32)
+
+
+def painted(stylizer: Stylizer, photo: Image.Image, style: str, **options: float) -> np.ndarray:
+    return np.asarray(stylizer.stylize(photo, style, **options))  # type: ignore[arg-type]
+
+
+def test_the_corners_of_a_blend_sheet_are_the_four_styles(models: Path, photo: Image.Image) -> None:
+    stylizer = Stylizer(models)
+    names = (sorted(stylizer.styles) * 4)[:4]
+    rows = variations.blends(stylizer, photo, names)
+    corners = [rows[0][0], rows[0][-1], rows[-1][0], rows[-1][-1]]
+    for style, corner in zip(names, corners, strict=True):
+        assert np.array_equal(np.asarray(corner), painted(stylizer, photo, style))
+    middle = ",".join(f"{name}:0.25" for name in names)
+    assert np.array_equal(np.asarray(rows[2][2]), painted(stylizer, photo, middle))
+
+
+def test_sizes_start_with_the_smallest_and_strengths_with_the_photo(
+    models: Path, photo: Image.Image
+) -> None:
+    stylizer = Stylizer(models)
+    style = min(stylizer.styles)
+    (row,) = variations.strengths(stylizer, photo, [style])
+    assert np.array_equal(np.asarray(row[0]), np.asarray(photo))
+    assert np.array_equal(np.asarray(row[-1]), painted(stylizer, photo, style))
+    (row,) = variations.sizes(stylizer, photo, [style])
+    assert np.array_equal(np.asarray(row[0]), painted(stylizer, photo, style, size=384))
+
+
+def test_a_grid_has_no_gaps() -> None:
+    colours = [["red", "lime", "blue"], ["black", "white", "gray"]]
+    rows = [[Image.new("RGB", (40, 20), colour) for colour in row] for row in colours]
+    whole = variations.grid(rows, 10)
+    assert whole.size == (30, 10)
+    for y, row in enumerate(rows):
+        for x, cell in enumerate(row):
+            assert whole.getpixel((10 * x + 5, 5 * y + 2)) == cell.getpixel((0, 0))

@@ -1,0 +1,1 @@
+"""What all commands share: their arguments and how they report errors."""

@@ -1,0 +1,64 @@
+"""One photo painted in many ways: blends of four styles, sizes, strengths."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from app.errors import PasticheError
+from app.library import Stylizer
+
+STEPS = 5  # of blends and strengths
+CORNERS = 4
+SIZES = (384, 768, 1536)  # longest side in pixels at which the network paints
+
+Kind = Literal["blends", "sizes", "strengths"]
+Rows = list[list[Image.Image]]
+
+
+def blends(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
+    """Paint STEPS x STEPS bilinear blends of four styles, one in each corner.
+
+    Raises PasticheError if there are not four styles or one is unknown.
+    """
+    if len(styles) != CORNERS:
+        raise PasticheError(f"blends takes {CORNERS} styles, one for each corner")
+    ramp = np.linspace(0, 1, STEPS)
+    return [[stylizer.stylize(photo, _blend(styles, x, y)) for x in ramp] for y in ramp]
+
+
+def sizes(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
+    """Paint a row for each style, at each of SIZES. Small sizes give broad strokes."""
+    return [[stylizer.stylize(photo, style, size=size) for size in SIZES] for style in styles]
+
+
+def strengths(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
+    """Paint a row for each style, with strength from 0 to 1 in STEPS."""
+    ramp = np.linspace(0, 1, STEPS)
+    return [[stylizer.stylize(photo, style, strength=float(s)) for s in ramp] for style in styles]
+
+
+VARIATIONS: dict[Kind, Callable[[Stylizer, Image.Image, list[str]], Rows]] = {
+    "blends": blends,
+    "sizes": sizes,
+    "strengths": strengths,
+}
+
+
+def grid(rows: Rows, side: int) -> Image.Image:
+    """Lay out rows of RGB pictures of one shape without gaps, each at most `side` pixels."""
+    small = [
+        [ImageOps.contain(picture.convert("RGB"), (side, side)) for picture in r] for r in rows
+    ]
+    width, height = small[0][0].size
+    sheet = Image.new("RGB", (width * len(small[0]), height * len(small)))
+    for y, row in enumerate(small):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * width, y * height))
+    return sheet
+
+
+def _blend(styles: list[str], x: float, y: float) -> str:
+    weights = ((1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x)
+    return ",".join(f"{style}:{weight:.4f}" for style, weight in zip(styles, weights, strict=True))
