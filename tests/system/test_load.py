@@ -147,4 +147,4 @@ def test_refused_requests_take_no_memory_and_a_leak_is_noticed(
 def test_hostile_requests_neither_stall_the_server_nor_take_its_memory(
     tmp_path: Path, models: Path
 ) -> None:
-    check(soak.hostile(tmp_path, models, 100, 16, slack=10))
+    check(soak.hostile(tmp_path, models, 100, 16, slack=50))

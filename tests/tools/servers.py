@@ -176,6 +176,11 @@ class ServerProcess:
         resident: int = psutil.Process(self.process.pid).memory_info().rss
         return resident
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the process has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
     def access_log(self) -> list[dict[str, Any]]:
         """Return the access lines of the log file."""
         assert self.log is not None

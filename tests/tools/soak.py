@@ -444,9 +444,10 @@ def hostile(
         yield Line("p99.9 of /healthz without hostile requests", "-", f"{baseline} s", True)
         send_hostile(server.port, requests // 10, parallel)  # warm-up
         for way, port in (("directly", server.port), ("through nginx", connection.port)):
-            before = server.resident_bytes()
+            before, cpu_before = server.resident_bytes(), server.cpu_seconds()
             probes = Attack(server.port, "/healthz", [(PROBE_RATE, 3600.0)], "--fresh")
             statuses = send_hostile(port, requests, parallel)
+            cpu = (server.cpu_seconds() - cpu_before) / requests
             probes.stop()
             (report,) = probes.reports()
             grown = server.resident_bytes() - before
@@ -459,6 +460,9 @@ def hostile(
             yield at_most(f"{where}: /healthz not answered 200, of {sent}", failed, 0)
             latency = report["accepted"].get("p999", math.inf)
             yield at_most(f"{where}: p99.9 of /healthz", latency, 0.1 * slack, " s")
+            late = report["late"].get("p999", math.inf)
+            yield Line(f"{where}: p99.9 lateness of the probes", "-", f"{late} s", True)
+            yield at_most(f"{where}: CPU time per request", cpu, 0.02, " s")
             yield at_most(f"{where}: growth of memory", grown / MB, 32, " MB")
 
 
