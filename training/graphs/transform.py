@@ -143,13 +143,26 @@ def model(
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])
     vector_shape: list[str | int] = ["N", network.style_dimension]
     vector = helper.make_tensor_value_info(normalise.input, TensorProto.FLOAT, vector_shape)
-    graph = helper.make_graph(g.nodes, kind, [image, vector], [result], g.constants)
+    nodes = _needed(g.nodes, result.name)
+    used = {name for node in nodes for name in node.input}
+    constants = [constant for constant in g.constants if constant.name in used]
+    graph = helper.make_graph(nodes, kind, [image, vector], [result], constants)
     opsets = [helper.make_opsetid("", OPSET)]
     made = helper.make_model(
         graph, producer_name="pastiche", opset_imports=opsets, ir_version=IR_VERSION
     )
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def _needed(nodes: list[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
+    """The nodes that an output depends on, in order: `freeze` ends before the last convolution."""
+    wanted, found = {output}, []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            found.append(node)
+    return found[::-1]
 
 
 def padded_image(g: Graph, stride: int) -> str:

@@ -181,7 +181,7 @@ SHA = "0" * 64
         (card_of_text(b"\xff\xfe"), "the whole file: Invalid JSON"),
         (card_of_text(b"[]"), "the whole file: Input should be an object"),
         (card_of_text(b"{}"), "name: Field required"),
-        (card_with(schema_version=2), "schema_version: Input should be 1"),
+        (card_with(schema_version=3), "schema_version: Input should be 1 or 2"),
         (card_with(stride="wide"), "stride: .*integer"),
         (card_with(stride=0), "stride: .*greater than or equal to 1"),
         (card_with(style_dimension=None), "style_dimension: .*integer"),
@@ -398,3 +398,30 @@ def test_cards_that_differ_in_descriptions_paint_the_same(folder: Path) -> None:
     assert not card.paints_as(card.model_copy(update={"tile_margin": 4}))
     entry = card.graphs["apply"].model_copy(update={"sha256": SHA})
     assert not card.paints_as(card.model_copy(update={"graphs": {**card.graphs, "apply": entry}}))
+
+
+def test_a_card_of_version_1_describes_johnsons_layout(folder: Path) -> None:
+    values = json.loads((folder / CARD).read_text())
+    del values["layout"], values["stride"]
+    values |= {"schema_version": 1, "width": 4, "residual_blocks": 1}
+    (folder / CARD).write_text(json.dumps(values))
+    card = read_folder(folder).card
+    assert card.layout == {"name": "johnson", "width": 4, "residual_blocks": 1}
+    assert card.stride == 4
+
+
+def test_a_style_keeps_its_bold_vector(tmp_path: Path) -> None:
+    path = write_style(tmp_path, "a", VECTOR, StyleCard(title="A"), bold=2 * VECTOR)
+    style = read_style(path, len(VECTOR))
+    assert np.array_equal(style.vector, VECTOR)
+    assert style.bold is not None
+    assert np.array_equal(style.bold, 2 * VECTOR)
+    assert read_style(write_style(tmp_path, "b", VECTOR, StyleCard(title="B")), 10).bold is None
+
+
+def test_a_bold_vector_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = write_style(tmp_path, "a", VECTOR, StyleCard(title="A"), bold=VECTOR[:3])
+    with pytest.raises(
+        ModelFolderError, match=r"'bold' is F32 \[3\]; the network needs F32 \[10\]"
+    ):
+        read_style(path, len(VECTOR))

@@ -39,7 +39,7 @@ def test_every_option_is_parsed_from_text() -> None:
     [
         ("style", "x" * 512),
         ("strength", "0"),
-        ("strength", "1"),
+        ("strength", "2"),
         ("size", "16"),
         ("size", "16384"),
         ("quality", "1"),
@@ -57,7 +57,7 @@ def test_a_value_at_its_limit_is_accepted(name: str, value: str) -> None:
     [
         ("style", "x" * 513, "at most 512"),
         ("strength", "-0.01", "greater than or equal to 0"),
-        ("strength", "1.01", "less than or equal to 1"),
+        ("strength", "2.01", "less than or equal to 2"),
         ("strength", "nan", "finite"),
         ("strength", "inf", "finite"),
         ("strength", "-inf", "finite"),
@@ -136,13 +136,13 @@ def test_an_unknown_option_is_refused_whatever_its_name(name: str) -> None:
 
 def test_one_error_names_every_problem() -> None:
     with pytest.raises(BadOption, match=r"style: .*; strength: .*; depth: no such option"):
-        parse_options([("strength", "2"), ("depth", "3")])
+        parse_options([("strength", "3"), ("depth", "3")])
 
 
 def test_values_that_are_not_text_are_checked_alike() -> None:
     assert check_options(style="warm", strength=0.5) == parsed(strength="0.5")
-    with pytest.raises(BadOption, match=r"^strength: .*less than or equal to 1; size: .*16$"):
-        check_options(style="warm", strength=2, size=8)
+    with pytest.raises(BadOption, match=r"^strength: .*less than or equal to 2; size: .*16$"):
+        check_options(style="warm", strength=3, size=8)
 
 
 @pytest.mark.parametrize("function", [stylize, Stylizer.stylize], ids=["stylize", "Stylizer"])

@@ -10,7 +10,14 @@ import pytest
 from app.engine.device import CPU, Device
 from app.engine.gallery import Gallery
 from app.errors import BadOption, ModelFolderError, UnknownStyle
-from app.model_folder import CARD, REFERENCE, StyleCard, write_graph, write_style
+from app.model_folder import (
+    CARD,
+    REFERENCE,
+    StyleCard,
+    read_folder,
+    write_graph,
+    write_style,
+)
 from tests.conftest import make_folder
 
 ON_CPU = Device("cpu", CPU, "float32", 1)
@@ -39,6 +46,20 @@ def test_a_blend_is_the_weighted_mean_of_its_vectors(gallery: Gallery) -> None:
     assert np.allclose(brush.vector, 0.75 * warm + 0.25 * cold, atol=1e-6)
     assert brush.vector.dtype == np.float32
     assert brush.label == "warm:0.75,cold:0.25"
+
+
+def test_strength_above_1_moves_towards_the_bold_vector(copied: Path) -> None:
+    folder = copied / "tiny"
+    styles = read_folder(folder).styles
+    bold = styles["warm"].vector[::-1]
+    write_style(folder, "warm", styles["warm"].vector, StyleCard(title="Warm"), bold)
+    gallery = Gallery(copied, ON_CPU)
+    default = styles["warm"].vector
+    for strength, expected in ((0.5, default), (1.0, default), (2.0, bold)):
+        assert np.allclose(gallery.brush("warm", strength).vector, expected, atol=1e-6)
+    assert np.allclose(gallery.brush("warm", 1.25).vector, 0.75 * default + 0.25 * bold, atol=1e-6)
+    with pytest.raises(BadOption, match="strength: at most 1 for the style 'cold'"):
+        gallery.brush("warm,cold", 1.25)
 
 
 def test_the_error_for_an_unknown_style_lists_the_styles(gallery: Gallery) -> None:

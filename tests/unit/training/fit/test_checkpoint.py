@@ -35,11 +35,21 @@ def test_kernels_and_vectors_have_separate_optimizers() -> None:
         update={"learning_rate": 0.3, "style_learning_rate": 0.2, "warmup": 0.5}
     )
     state = initial_state(recipe, CPU)
-    sizes = [{p.ndim for p in o.param_groups[0]["params"]} for o in state.optimizers]
-    assert sizes == [{4}, {1, 2}]
-    owned = [id(p) for o in state.optimizers for p in o.param_groups[0]["params"]]
+    groups = [group["params"] for o in state.optimizers for group in o.param_groups]
+    assert [{p.ndim for p in parameters} for parameters in groups] == [{4}, {2}, {1}]
+    owned = [id(p) for parameters in groups for p in parameters]
     assert sorted(owned) == sorted(id(p) for p in state.model.parameters())
-    assert [s.base_lrs for s in state.schedules] == [[0.3 / 25], [0.2 / 25]]
+    other = recipe.other_learning_rate
+    assert [s.base_lrs for s in state.schedules] == [[0.3 / 25], [0.2 / 25, other / 25]]
+
+
+def test_depthwise_kernels_are_not_made_orthogonal() -> None:
+    recipe = make_recipe().model_copy(update={"layout": "compact", "blocks": (1, 1, 1)})
+    state = initial_state(recipe, CPU)
+    muon = {id(p) for group in state.optimizers[0].param_groups for p in group["params"]}
+    names = {n for n, p in state.model.network.named_parameters() if id(p) in muon}
+    assert {"stem.weight", "body.0.expand.weight", "output.weight"} <= names
+    assert "body.0.depthwise.weight" not in names
 
 
 def test_a_fit_can_start_from_the_model_folder_of_another(models: Path) -> None:
