@@ -20,7 +20,7 @@ import onnxruntime as ort
 import pytest
 import uvicorn
 
-from app.http.server import Server, make_server
+from app.http.server import SWITCH_SECONDS, Server, make_server
 from app.settings import Settings
 from tests.tools.servers import TIMEOUT, ServerProcess, call
 
