@@ -21,7 +21,7 @@ from .form import parse_form, read_boundary
 
 IMAGE_FIELD = "image"
 
-SMALL_FORM = 2**16  # bytes; up to this size parsing costs less than handing it to a thread
+SMALL_FORM = 2**14  # bytes; up to this size parsing costs less than handing it to a thread
 
 
 @dataclass(frozen=True)

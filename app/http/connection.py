@@ -22,7 +22,7 @@ from .problems import problem_response
 RESERVE = 64
 PROBES = frozenset({"/healthz", "/readyz"})
 
-READ_BYTES = 64 * 1024  # of a request, per read; bounds the CPU time of a turn of the event loop
+READ_BYTES = 16 * 1024  # of a request, per read; bounds the CPU time of a turn of the event loop
 WRITE_BYTES = 64 * 1024  # of a response, per write
 MIN_RATE = 32 * 1024  # bytes per second at which a client must receive a large response
 LINGER_SECONDS = 2.0  # for a client to read an error response while it is still sending

@@ -4,11 +4,11 @@ from typing import NoReturn
 
 import h11
 
-MAX_HEADER_BYTES = 32 * 1024  # also bounds trailers and the line before each chunk
-_FEED_BYTES = 16 * 1024  # passed to h11 at a time, because it bounds only incomplete events
+MAX_HEADER_BYTES = 20 * 1024  # also bounds trailers and the line before each chunk
+_FEED_BYTES = 4 * 1024  # passed to h11 at a time, because it bounds only incomplete events
 
 # h11 takes about 10 us per chunk, and the event loop about as long per read, whatever the size.
-FREE_CHUNKS, CHUNK_BYTES = 1000, 256
+FREE_CHUNKS, CHUNK_BYTES = 250, 256
 FREE_READS, READ_BYTES = 2000, 512
 
 

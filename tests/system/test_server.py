@@ -18,8 +18,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 import pytest
+import uvicorn
 
-from app.http.server import Server, make_server, serve
+from app.http.server import SWITCH_SECONDS, Server, make_server
 from app.settings import Settings
 from tests.tools.servers import TIMEOUT, ServerProcess, call
 
@@ -252,20 +253,21 @@ def test_an_unread_log_does_not_block_the_server(launch: Launch, models: Path) -
     assert len([line for line in lines(log) if line.get("route") == "/healthz"]) == 400
 
 
-def test_imported_objects_are_excluded_from_garbage_collection(
+def test_the_interpreter_is_tuned_for_short_delays_while_the_server_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    frozen: list[int] = []
+    found: list[tuple[int, float]] = []
 
-    class FakeServer:
-        def run(self) -> None:
-            frozen.append(gc.get_freeze_count())
+    def run(server: uvicorn.Server, sockets: object = None) -> None:
+        found.append((gc.get_freeze_count(), sys.getswitchinterval()))
 
-    monkeypatch.setattr("app.http.server.make_server", lambda settings: FakeServer())
-    monkeypatch.setattr("app.logs.configure", lambda *how: None)
-    before = gc.get_freeze_count()
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    before, interval = gc.get_freeze_count(), sys.getswitchinterval()
     try:
-        serve(Settings())
+        make_server(Settings()).run()
     finally:
         gc.unfreeze()
-    assert frozen[0] > before + 10_000
+        sys.setswitchinterval(interval)
+    ((frozen, switching),) = found
+    assert frozen > before + 10_000
+    assert switching == pytest.approx(SWITCH_SECONDS)

@@ -579,7 +579,7 @@ def parts(bundled: Path) -> dict[str, Part]:
         "memory": lambda f, _: memory(f, bundled, 10_000, 25),
         "refusing": lambda f, m: refusing(f, m, 1000, 50),
         "slow": lambda f, m: slow(f, m, 500, 30),
-        "hostile": lambda f, m: hostile(f, m, 10_000, 32),
+        "hostile": lambda f, m: hostile(f, m, 10_000, 16),
         "files": lambda f, m: files(),
         "fuzz": lambda f, m: fuzzed(1_000_000, 20_000),
     }

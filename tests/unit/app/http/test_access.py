@@ -197,7 +197,7 @@ def test_a_traceback_in_the_log_has_the_request_id(
 
 def test_a_draining_server_closes_its_connections(client: TestClient) -> None:
     assert "Connection" not in client.get("/healthz").headers
-    client.app.state.service.status = "draining"  # type: ignore[attr-defined]
+    client.app.state.service.start_draining()  # type: ignore[attr-defined]
     assert client.get("/healthz").headers["Connection"] == "close"
 
 

@@ -79,7 +79,7 @@ def test_a_body_in_chunks_of_a_fair_size_is_accepted() -> None:
 
 def test_a_small_body_may_arrive_in_chunks_of_any_size() -> None:
     parser = Parser()
-    parser.receive_data(small_chunks(6 * 1000) + b"0\r\n\r\n")
+    parser.receive_data(small_chunks(6 * 250) + b"0\r\n\r\n")
     events(parser)
     assert parser.their_state is h11.DONE
 
