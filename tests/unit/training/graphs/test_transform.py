@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from tests.conftest import make_gallery, make_recipe
-from tests.tools.tiny import LAYOUTS, tiny_network
 from tests.tools.generated import pixels
+from tests.tools.tiny import LAYOUTS, tiny_network
 from training.fit.networks.johnson import JohnsonNetwork
 from training.fit.networks.styled import StyledNetwork
 from training.fit.networks.transform import moments
