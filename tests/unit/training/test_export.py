@@ -42,7 +42,7 @@ def test_the_card_of_an_exported_folder_records_the_fit(
     folder, sample = tmp_path / "models" / "tiny", photos / "0.png"
     arguments = [checkpoint, folder, "--photos", photos, "--sample", sample, "--data", "clouds"]
     assert export.main([str(argument) for argument in arguments]) == 0
-    assert "exported tiny, width 4; its graphs match PyTorch" in capsys.readouterr().out
+    assert "exported tiny, layout johnson; its graphs match PyTorch" in capsys.readouterr().out
 
     read = read_folder(folder)
     assert {style.preview is not None for style in read.styles.values()} == {True}
