@@ -34,9 +34,13 @@ def sizes(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
 
 
 def strengths(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
-    """Paint a row for each style, with strength from 0 to 1 in STEPS."""
-    ramp = np.linspace(0, 1, STEPS)
-    return [[stylizer.stylize(photo, style, strength=float(s)) for s in ramp] for style in styles]
+    """Paint a row for each style, with strength from 0 to its maximum in STEPS."""
+    rows = []
+    for style in styles:
+        maximum = 1 if stylizer.styles[style].bold is None else 2
+        ramp = np.linspace(0, maximum, STEPS)
+        rows.append([stylizer.stylize(photo, style, strength=float(s)) for s in ramp])
+    return rows
 
 
 VARIATIONS: dict[Kind, Callable[[Stylizer, Image.Image, list[str]], Rows]] = {
