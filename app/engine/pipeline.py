@@ -42,7 +42,7 @@ class Pipeline:
     def __init__(
         self, settings: Settings, metrics: Metrics, scheduler: Scheduler, probe: Probe
     ) -> None:
-        """probe: is told when requests repeatedly run out of memory."""
+        """probe: receives a report when requests repeatedly run out of memory."""
         self._settings, self._metrics = settings, metrics
         self._scheduler, self._probe = scheduler, probe
         # Few threads: on a CPU they slow down inference, and each holds a decoded picture.

@@ -11,10 +11,10 @@ SIDE = 192
 
 def fractal(seed: int, contrast: float = 0.15, slope: float = 1.5) -> Tensor:
     """A picture whose spectrum falls as that of paintings does, float32 [1, 3, SIDE, SIDE]."""
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     axis = torch.fft.fftfreq(SIDE)
     frequency = (axis[:, None].square() + axis.square()).sqrt().clamp_min(1 / SIDE)
-    noise = torch.fft.fft2(torch.randn(SIDE, SIDE, generator=dice))
+    noise = torch.fft.fft2(torch.randn(SIDE, SIDE, generator=rng))
     plane = torch.fft.ifft2(noise / frequency**slope).real
     plane = 0.5 + contrast * plane / plane.std()
     picture: Tensor = plane.clamp(0, 1).expand(1, 3, SIDE, SIDE)
