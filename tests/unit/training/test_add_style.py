@@ -295,7 +295,7 @@ def damage(place: Path, fault: str) -> None:
         ("", {"network": "empty"}, "", "empty/network.json: No such file"),
         ("no weights", {}, "", "cannot read .*weights.safetensors"),
         ("damaged weights", {}, "", "weights.safetensors is not a readable safetensors file"),
-        ("wider card", {}, "", "weights.safetensors does not match the card: .* width 8, residual_blocks 1"),
+        ("wider card", {}, "", "does not match the card: .* width 8, residual_blocks 1"),
         ("nan weights", {}, "", "weights.safetensors contains values that are not finite"),
         ("bad recipe", {}, "", "--style-weight: Input should be greater"),
         (
