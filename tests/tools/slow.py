@@ -1,7 +1,7 @@
 """The slow tests, which `make test-fast` leaves out: `python -m tests.tools.slow REPORT`.
 
 REPORT is the output of `pytest --durations=0 -vv`. The command writes the list anew: every test
-function whose calls took longer than a second in all.
+function whose calls took longer than half a second in all.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.tools.repository import ROOT
 
 LIST = ROOT / "tests" / "slow.txt"
-SECONDS = 1.0
+SECONDS = 0.5
 _CALL = re.compile(r"^(\d+\.\d+)s call +(tests/\S+\.py::\w+)", re.MULTILINE)
 
 
