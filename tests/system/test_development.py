@@ -21,7 +21,9 @@ REPORT = """
 
 
 def test_make_alone_prints_every_target_with_its_purpose() -> None:
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
+    # Under `make test`, make would print the directory too.
+    command = ["make", "--no-print-directory"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     printed = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert list(printed) == TARGETS

@@ -129,7 +129,8 @@ def test_alpha_is_kept_and_hidden_colours_stay_hidden(client: TestClient) -> Non
     [
         ({"style": "nope"}, 404, "unknown_style", "warm"),
         ({}, 422, "bad_option", "style"),
-        ({"style": "warm", "strength": "2"}, 422, "bad_option", "less than or equal to 1"),
+        ({"style": "warm", "strength": "3"}, 422, "bad_option", "less than or equal to 2"),
+        ({"style": "warm", "strength": "2"}, 422, "bad_option", "which has no bold vector"),
         ({"style": "warm", "size": "3"}, 422, "bad_option", "greater than or equal to 16"),
         ({"style": "warm", "size": "16384"}, 422, "bad_option", "pixels are allowed"),
         ({"style": "warm", "format": "gif"}, 422, "bad_option", "jpeg"),
