@@ -68,4 +68,4 @@ def test_an_entry_that_names_no_test_is_stale() -> None:
 
 
 def test_a_test_is_slow_by_the_calls_of_all_its_parameters_without_its_set_up() -> None:
-    assert slow.slow_tests(REPORT) == ["tests/unit/app/test_cli.py::test_a"]
+    assert slow.slow_tests(REPORT, 1.0) == ["tests/unit/app/test_cli.py::test_a"]
