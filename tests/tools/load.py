@@ -228,6 +228,7 @@ def photograph(side: int) -> bytes:
 
 async def _run(load: Load, phases: Sequence[tuple[float, float]], rng: Random | None) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stop)
+    print("started", flush=True)
     await load.run(phases, rng)
 
 
@@ -256,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rng = None if options.poisson is None else Random(options.poisson)
     gc.disable()  # its pauses would be attributed to the server
     asyncio.run(_run(load, phases, rng))
-    print(json.dumps(report(load.outcomes, phases)))
+    print(json.dumps(report(load.outcomes, phases)))  # a second line, after "started"
     return 0
 
 

@@ -75,6 +75,10 @@ class Attack:
         command += [f"http://127.0.0.1:{port}{path}", "--rate", *map(str, rates)]
         command += ["--seconds", *map(str, seconds), *arguments]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        # Before it has started, a signal to stop would kill it.
+        if self._process.stdout.readline() != "started\n":
+            raise RuntimeError("the load generator did not start")
 
     def stop(self) -> None:
         """Send no more requests."""
