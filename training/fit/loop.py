@@ -85,14 +85,13 @@ def training_steps(
     )
     detector = CollapseDetector()
     style_weights = torch.tensor(recipe.style_weights, device=device)
-    bold_ratios = torch.tensor(recipe.bold_ratios, device=device)
     for batch in batches:
         began = time.perf_counter()
         photo, style_index, boldness = _to_device(batch, device)
         with autocast(device):
             pastiche, peaks = paint(photo, style_index, boldness)
             terms = measure(pastiche, photo, style_index)
-        style_weight = style_weights[style_index] * (bold_ratios[style_index] ** boldness)
+        style_weight = style_weights[style_index] * recipe.bold_ratio**boldness
         losses, norm = _backward(state, pastiche, terms, peaks, style_weight)
         # Before the optimizers, so that no checkpoint contains NaN. This also waits for the GPU,
         # so Ctrl-C almost always arrives here, while weights and step number still agree.

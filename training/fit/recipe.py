@@ -162,11 +162,11 @@ class Recipe(BaseModel):
         return [self.style_weight if weight is None else weight for weight in weights]
 
     @property
-    def bold_ratios(self) -> list[float]:
-        """The style weight of each style's bold vector over that of its default one."""
+    def bold_ratio(self) -> float:
+        """The style weight of bold vectors over that of default ones, in every style."""
         if self.bold_style_weight is None:
-            return [1.0 for _ in self.styles]
-        return [self.bold_style_weight / max(self.style_weight, 1e-6) for _ in self.styles]
+            return 1.0
+        return self.bold_style_weight / max(self.style_weight, 1e-6)
 
     @property
     def steps(self) -> int:
