@@ -43,7 +43,7 @@ def noise_map(
     constant = np.broadcast_to(_global(variation, global_), (rows, columns, global_))
     planes = [drawn.transpose(2, 0, 1), constant.transpose(2, 0, 1)]
     planes += [_wave(wave, rows, columns, tileable)[None] for wave in waves]
-    noise = np.concatenate(planes, dtype=np.float32)
+    noise = np.concatenate(planes)
     if tileable:
         noise = np.pad(noise, ((0, 0), (0, margin), (0, margin)), mode="wrap")
     return noise
@@ -62,9 +62,9 @@ def _global(variation: float, count: int) -> Noise:
     return first + np.float32(variation - anchor) * (second - first)
 
 
-def _wave(wave: Wave, rows: int, columns: int, tileable: bool) -> NDArray[np.float64]:
+def _wave(wave: Wave, rows: int, columns: int, tileable: bool) -> Noise:
     down, across, phase = wave
     if tileable:
         down, across = round(down * rows) / rows, round(across * columns) / columns
     y, x = np.arange(rows)[:, None], np.arange(columns)[None]
-    return np.sin(2 * math.pi * (down * y + across * x) + phase)
+    return np.sin(2 * math.pi * (down * y + across * x) + phase).astype(np.float32)
