@@ -8,7 +8,7 @@ from ..errors import BadOption, BadOutput, ModelFolderError, OutOfMemory
 from ..model_folder import GeneratorReference, ModelFolder, Vector
 from ..pixels.images import Pixels
 from ..settings import TILE_PIXELS
-from .device import Device, OnnxSession, OpenSession, Session
+from .device import CUDA, Device, OnnxSession, OpenSession, Session
 from .network import SINGLE_VALUE, is_flat
 from .noise import Noise, noise_map
 from .reference import compare
@@ -118,7 +118,9 @@ class Generator:
         invalid, `valid` finds them.
         """
         height, width = self._size(noise)
-        if height * width > self.tile_pixels:
+        # In a batch, a few values are rounded differently. CPUs gain little from batches, so there
+        # a texture does not depend on other requests.
+        if height * width > self.tile_pixels or self._device.provider != CUDA:
             pairs = zip(noise, styles, strict=True)
             painted = np.stack([self._paint_tiles(n, s) for n, s in pairs])
         else:

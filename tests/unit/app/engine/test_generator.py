@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine.device import CPU, Device, OnnxSession, Session
+from app.engine.device import CPU, CUDA, Device, OnnxSession, Session
 from app.engine.generator import TILE_SHARE, Generator, _spans
 from app.errors import BadOption, BadOutput, ModelFolderError, OutOfMemory
 from app.model_folder import GENERATOR_GRAPH, read_folder
@@ -111,10 +111,26 @@ def test_a_blend_lies_between_its_textures(generator: Generator) -> None:
     assert all(0 < np.abs(made[1] - end).mean() < apart for end in (made[0], made[2]))
 
 
-def test_each_style_of_a_batch_has_its_own_texture(generator: Generator) -> None:
+@pytest.mark.parametrize("provider", [CPU, CUDA])
+def test_each_texture_of_a_batch_is_that_of_its_own_request(
+    texture_models: Path, provider: str
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    class Recording(OnnxSession):
+        def run(self, **inputs: np.ndarray) -> np.ndarray:
+            shapes.append(inputs["noise"].shape)
+            return super().run(**inputs)
+
+    generator = Generator(
+        read_folder(texture_models / "tiny"),
+        Device("cpu", provider, "float32", 1),
+        open_session=lambda graph, _, name: Recording(graph, ON_CPU, name),
+    )
     vectors = np.stack([style.vector for style in generator.folder.textures.values()])
     noise = np.stack([generator.noise(6, 7, seed) for seed in (0, 1)])
     both = generator.paint(noise, vectors)
+    assert [shape[0] for shape in shapes] == ([1, 1] if provider == CPU else [2])
     for i in (0, 1):
         assert np.array_equal(both[i], generator.paint(noise[i : i + 1], vectors[i : i + 1])[0])
 
