@@ -1,5 +1,6 @@
 """POST /generate and what the other routes say about textures, in a running application."""
 
+import asyncio
 import hashlib
 import io
 import re
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from app import Stylizer
 from app.errors import InferenceFailed, OutOfMemory
@@ -193,6 +195,7 @@ def test_the_styles_say_what_they_can_do(generating: TestClient) -> None:
 def test_a_style_that_can_only_generate_cannot_stylize(generating: TestClient, jpeg: bytes) -> None:
     response = generating.post("/stylize?style=sand", files={"image": jpeg})
     assert (response.status_code, response.json()["code"]) == (404, "unknown_style")
+    assert "the style 'sand' can only generate" in response.json()["detail"]
 
 
 def test_textures_are_counted_by_route_operation_and_style(texture_settings: Settings) -> None:
@@ -283,3 +286,53 @@ def test_the_openapi_document_describes_options_examples_headers_and_problems(
     smaller = {**example, "style": "warm", "width": 32, "height": 32}
     query = {name: str(value) for name, value in smaller.items()}
     assert generating.post("/generate", params=query).status_code == 200
+
+
+def test_a_texture_whose_client_disconnects_leaves_the_queue(texture_settings: Settings) -> None:
+    sessions = Sessions()
+    app = create_app(texture_settings, sessions.open)
+
+    async def call(disconnect: asyncio.Event, received: list[Message]) -> None:
+        scope = {
+            "type": "http", "method": "POST", "path": "/generate", "headers": [],
+            "query_string": b"style=warm&width=16&height=16",
+        }  # fmt: skip
+        body = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Message:
+            if message := next(body, None):
+                return message
+            await disconnect.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            received.append(message)
+
+        await app(scope, receive, send)
+
+    async def test() -> None:
+        scheduler = app.state.service.scheduler
+        sessions.gate.clear()
+        sessions.started.clear()
+        stays, leaves, received, nothing = asyncio.Event(), asyncio.Event(), [], []
+        first = asyncio.create_task(call(stays, received))
+        while not sessions.started.is_set():
+            await asyncio.sleep(0.01)
+        second = asyncio.create_task(call(leaves, nothing))
+        while not scheduler._waiting:
+            await asyncio.sleep(0.01)
+        assert scheduler._admitted == 2 * 16 * 16
+        leaves.set()
+        await second
+        assert not scheduler._waiting
+        assert scheduler._admitted == 16 * 16
+        assert not nothing
+        sessions.gate.set()
+        await first
+        assert received[0]["status"] == 200
+
+    with TestClient(app) as client:
+        wait_until_ready(client)
+        assert client.portal is not None
+        client.portal.call(test)
+        assert 'route="/generate",status="499"' in client.get("/metrics").text
