@@ -275,7 +275,7 @@ def test_metrics_count_known_routes_only(client: TestClient, jpeg: bytes) -> Non
     assert 'pastiche_requests_total{route="/stylize",status="200",style="warm"} 1.0' in text
     assert 'pastiche_requests_total{route="_other",status="404",style=""} 2.0' in text
     assert '{route="/styles/{style_id}",status="404",style=""} 1.0' in text
-    assert 'pastiche_styles_total{style="warm"} 1.0' in text
+    assert 'pastiche_styles_total{operation="stylize",style="warm"} 1.0' in text
     assert "x1" not in text
 
 
