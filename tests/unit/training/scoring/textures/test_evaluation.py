@@ -12,7 +12,6 @@ from training.fit.features import LossNetwork
 from training.scoring.textures.bounds import Bounded, shuffled_pixels
 from training.scoring.textures.evaluation import TextureError, TextureScores, judge, table
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -23,7 +22,7 @@ def network() -> LossNetwork:
 
 @pytest.fixture(scope="module")
 def painting() -> Tensor:
-    return torch.tensor(np.asarray(data.chelsea())[:, :420]).permute(2, 0, 1)[None] / 255
+    return torch.tensor(np.asarray(data.chelsea())[50:242, 80:336]).permute(2, 0, 1)[None] / 255
 
 
 def test_the_painting_is_at_the_floor_and_copies(painting: Tensor, network: LossNetwork) -> None:
