@@ -1,9 +1,10 @@
 """Pastiche repaints photographs in the style of paintings: HTTP server, library and command.
 
 from PIL import Image
-from pastiche import stylize
+from pastiche import generate, stylize
 
 stylize(Image.open("photo.jpg"), "starry_night").save("out.png")
+generate("starry_night", 1920, 1080, seed=7).save("texture.png")
 
 In a checkout, this package is called `app`.
 """
@@ -11,9 +12,9 @@ In a checkout, this package is called `app`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .library import Stylizer, stylize
+    from .library import Stylizer, generate, stylize
 
-__all__ = ["Stylizer", "__version__", "stylize"]
+__all__ = ["Stylizer", "__version__", "generate", "stylize"]
 
 __version__ = "0.1.0"
 

@@ -61,7 +61,9 @@ def _styles(arguments: argparse.Namespace) -> int:
 
 def _stylize(arguments: argparse.Namespace) -> int:
     values = {name: getattr(arguments, name) for name in Options.model_fields}
-    options = parse_options((name, str(v)) for name, v in values.items() if v is not None)
+    options = parse_options(
+        Options, ((name, str(v)) for name, v in values.items() if v is not None)
+    )
     settings = _settings(arguments)
     jobs = _jobs(arguments.photos, arguments.out, options.format)
     stylizer = _stylizer(settings)

@@ -4,11 +4,13 @@ PasticheError
 |-- RequestError                the client can correct it: 4xx
 |   |-- BadOption               422 bad_option
 |   |-- UnknownStyle            404 unknown_style
+|   |-- NoGenerator             404 no_generator
 |   |-- MissingImage            422 missing_image
 |   |-- MalformedBody           400 malformed_body
 |   |-- BodyTooLarge            413 body_too_large
 |   |-- RequestTimeout          408 request_timeout
 |   |-- UnsupportedEncoding     415 unsupported_encoding
+|   |-- UnsupportedMediaType    415 unsupported_media_type
 |   |-- UnsupportedImage        415 unsupported_image
 |   |-- AnimatedImage           422 animated_image
 |   |-- BrokenImage             422 broken_image
@@ -68,6 +70,12 @@ class UnknownStyle(RequestError):
     status, code, title = 404, "unknown_style", "Unknown style"
 
 
+class NoGenerator(RequestError):
+    """The style can paint images, but no loaded generator has it."""
+
+    status, code, title = 404, "no_generator", "Style without a generator"
+
+
 class MissingImage(RequestError):
     """The request contains no image."""
 
@@ -106,6 +114,12 @@ class UnsupportedEncoding(RequestError):
     def headers(self) -> Mapping[str, str]:
         """Accept-Encoding, as RFC 9110 requires for this status."""
         return {"Accept-Encoding": "identity"}
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not a form."""
+
+    status, code, title = 415, "unsupported_media_type", "Media type not supported"
 
 
 class UnsupportedImage(RequestError):

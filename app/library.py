@@ -1,5 +1,6 @@
-"""The library: paint Pillow images."""
+"""The library: paint Pillow images, and make textures."""
 
+import secrets
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from .engine.device import pick_device
 from .engine.gallery import Gallery
 from .errors import ImageTooSmall
 from .model_folder import Style
-from .options import check_options
+from .options import MAX_SEED, GenerateOptions, Options, check_options
 from .pixels.canvas import Finish, canvas, finished
 from .pixels.images import MIN_SIDE, Picture, from_pillow, to_pillow
 from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Stylizer:
-    """Loads the networks once and paints any number of images with them."""
+    """Loads the networks once, paints any number of images and makes any number of textures."""
 
     def __init__(
         self,
@@ -65,9 +66,57 @@ class Stylizer:
         UnknownStyle, BadOption, ImageTooSmall.
         """
         options = check_options(
-            style=style, strength=strength, size=size, preserve_colors=preserve_colors
+            Options, style=style, strength=strength, size=size, preserve_colors=preserve_colors
         )
         return to_pillow(self.paint(from_pillow(image), options.style, options.finish))
+
+    @property
+    def textures(self) -> dict[str, Style]:
+        """The styles that can generate, by id."""
+        return dict(self.gallery.textures)
+
+    def make_texture(self, options: GenerateOptions) -> tuple[Picture, int]:
+        """Make a texture; returns it with its seed. Raises UnknownStyle, NoGenerator, BadOption."""
+        seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+        brush = self.gallery.texture_brush(options.style)
+        generator = brush.network
+        cells = generator.cells(options.width, options.height, options.tileable)
+        noise = generator.noise(*cells, seed, options.variation, options.tileable)
+        painted = generator.paint(noise[None], brush.vector[None])[0]
+        return Picture(painted[: options.height, : options.width]), seed
+
+    def generate(
+        self,
+        style: str,
+        width: int = 512,
+        height: int = 512,
+        *,
+        seed: int | None = None,
+        tileable: bool = False,
+        variation: float = 0.0,
+    ) -> "Image.Image":
+        """Make a texture of width x height pixels, from 16 to 16,384 each, in a style or a blend.
+
+        seed: from 0 to 4,294,967,295; the same one gives the same texture; None draws one. It is
+        `image.info["seed"]` of the result. tileable: make copies of the texture join seamlessly;
+        then both sides must be multiples of 32, the stride of the bundled generator. variation:
+        from 0 to 100; each whole number gives the texture another character, and between two of
+        them it changes gradually. Returns an RGB image. Raises UnknownStyle, NoGenerator,
+        BadOption.
+        """
+        options = check_options(
+            GenerateOptions,
+            style=style,
+            width=width,
+            height=height,
+            seed=seed,
+            tileable=tileable,
+            variation=variation,
+        )
+        picture, used = self.make_texture(options)
+        image = to_pillow(picture)
+        image.info["seed"] = used
+        return image
 
 
 @cache
@@ -89,4 +138,22 @@ def stylize(
     """
     return _bundled().stylize(
         image, style, strength=strength, size=size, preserve_colors=preserve_colors
+    )
+
+
+def generate(
+    style: str,
+    width: int = 512,
+    height: int = 512,
+    *,
+    seed: int | None = None,
+    tileable: bool = False,
+    variation: float = 0.0,
+) -> "Image.Image":
+    """Make a texture in a bundled style, see Stylizer.generate.
+
+    The first call loads the networks; later calls reuse them.
+    """
+    return _bundled().generate(
+        style, width, height, seed=seed, tileable=tileable, variation=variation
     )

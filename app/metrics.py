@@ -58,13 +58,13 @@ class Metrics:
         )
         self.styles = Counter(
             "pastiche_styles",
-            "Pictures painted, by style; all blends count as _blend.",
-            ["style"],
+            "Pictures painted or generated, by style; all blends count as _blend.",
+            ["operation", "style"],
             registry=registry,
         )
         self.refusals = Counter(
             "pastiche_refusals",
-            "Requests to /stylize refused with a 503, by reason.",
+            "Requests to /stylize and /generate refused with a 503, by reason.",
             ["reason"],
             registry=registry,
         )
@@ -105,7 +105,8 @@ class Metrics:
         )
         self.inference_seconds = Histogram(
             "pastiche_inference_seconds",
-            "Time to paint a batch.",
+            "Time to paint or generate a batch.",
+            ["operation"],
             buckets=_SECONDS,
             registry=registry,
         )

@@ -7,6 +7,12 @@ weights.safetensors         the network's weights, for fitting new styles; the s
 styles/<id>.safetensors     one style: the tensors `style` and, optional, `bold`, both [D]; the
                             metadata has its StyleCard
 previews/<id>.jpg           a sample photograph in that style; optional
+
+A folder may also hold a generator, which makes textures from noise:
+
+generate.onnx                    its graph; the card's `generator` has the sha256
+generate.reference.safetensors   a noise map, a style and the texture made of both
+textures/<id>.safetensors        one style for it: the tensor `style` [D] and a StyleCard
 """
 
 import hashlib
@@ -36,6 +42,8 @@ from .pixels.images import Pixels
 CARD = "network.json"
 WEIGHTS = "weights.safetensors"
 REFERENCE = "reference.safetensors"
+GENERATOR_GRAPH = "generate.onnx"
+GENERATOR_REFERENCE = "generate.reference.safetensors"
 
 STYLE_ID = r"^[a-z0-9][a-z0-9_]{0,63}$"
 StyleId = Annotated[str, StringConstraints(pattern=STYLE_ID)]
@@ -51,6 +59,41 @@ class GraphFile(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class GeneratorCard(BaseModel):
+    """The `generator` of network.json: its graph, its noise, and how it was fitted.
+
+    The graph maps noise float32 [N, Z, h, w], with Z = local + global + the number of waves, and
+    style float32 [N, D] to a texture uint8 [N, stride (h - margin), stride (w - margin), 3].
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    graph: GraphFile
+    layout: dict[str, Any] = Field(description="the generator's layout; only training reads it")
+    style_dimension: int = Field(ge=1)
+    stride: int = Field(ge=1, description="pixels of a cell of noise, down and across")
+    margin: int = Field(ge=0, description="cells of noise that the convolutions consume")
+    local: int = Field(ge=1, description="channels with a value of their own in each cell")
+    global_: int = Field(
+        default=0, ge=0, alias="global", description="channels with one value in all cells"
+    )
+    waves: list[tuple[float, float, float]] = Field(
+        default=[], description="cycles per cell down and across, and phase in radians"
+    )
+    reference: GraphFile | None = None
+    fitted: dict[str, Any] = {}
+    quality: dict[str, Any] = {}
+    license: str = "Apache-2.0"
+
+    @property
+    def channels(self) -> int:
+        """Z, the channels of a noise map."""
+        return self.local + self.global_ + len(self.waves)
+
+    def generates_as(self, other: "GeneratorCard") -> bool:
+        """Whether both cards have the same graph and noise; their descriptions may differ."""
+        return _differ_only_in(self, other, {"fitted", "quality", "license"})
+
+
 class Card(BaseModel):
     """network.json: the network's shape, its graphs, and how it was fitted."""
 
@@ -64,6 +107,7 @@ class Card(BaseModel):
     tile_margin: int = Field(ge=0)
     graphs: dict[Literal["stylize", "stylize.fp16", "freeze", "apply"], GraphFile]
     reference: GraphFile | None = None
+    generator: GeneratorCard | None = None
     fitted: dict[str, Any] = {}
     quality: dict[str, Any] = {}
     license: str = "Apache-2.0"
@@ -80,9 +124,9 @@ class Card(BaseModel):
         return rest | {"layout": {"name": "johnson", **shape}}
 
     def paints_as(self, other: "Card") -> bool:
-        """Whether both cards have the same graphs; their descriptions may differ."""
-        descriptions = {"schema_version", "fitted", "quality", "license"}
-        return self.model_dump(exclude=descriptions) == other.model_dump(exclude=descriptions)
+        """Whether both cards have the same graphs; descriptions and generators may differ."""
+        ignored = {"schema_version", "generator", "fitted", "quality", "license"}
+        return _differ_only_in(self, other, ignored)
 
 
 class StyleCard(BaseModel):
@@ -122,13 +166,32 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class GeneratorReference:
+    """A known result: texture uint8 [1, H, W, 3] of noise float32 [1, Z, h, w] in style [1, D]."""
+
+    noise: Vector
+    style: Vector
+    texture: Pixels
+
+
+@dataclass(frozen=True)
 class ModelFolder:
-    """A folder's card and styles by id. `problems` says why a style was left out, by file stem."""
+    """A folder's card, its styles by id, and its generator's styles (textures) by id.
+
+    `problems` and `texture_problems` say why a style was left out, by file stem.
+    """
 
     path: Path
     card: Card
     styles: Mapping[str, Style]
     problems: Mapping[str, str] = field(default_factory=dict)
+    textures: Mapping[str, Style] = field(default_factory=dict)
+    texture_problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def generator(self) -> GeneratorCard | None:
+        """The card of the generator, if the folder has one."""
+        return self.card.generator
 
     def graph(self, name: str) -> bytes:
         """Read a graph and check its digest. Raises ModelFolderError."""
@@ -159,6 +222,37 @@ class ModelFolder:
             raise ModelFolderError(f"{self.path / REFERENCE}: the tensors do not fit the network")
         return found
 
+    def generator_graph(self) -> bytes:
+        """Read the generator's graph and check its digest. Raises ModelFolderError."""
+        if self.generator is None:
+            raise ModelFolderError(f"{self.path / CARD}: no generator")
+        return self._checked(self.generator.graph)
+
+    def generator_reference(self) -> GeneratorReference | None:
+        """Read the generator's reference and check its digest; None if the card has none.
+
+        Raises ModelFolderError.
+        """
+        card = self.generator
+        if card is None or card.reference is None:
+            return None
+        path = self.path / card.reference.file
+        content = self._checked(card.reference)
+        try:
+            found = GeneratorReference(**load(content))
+        except (SafetensorError, TypeError, KeyError) as error:
+            raise ModelFolderError(f"{path}: not a reference: {error}") from error
+        cells, number = found.noise.shape[2:], np.dtype(np.float32)
+        sides = tuple(card.stride * (side - card.margin) for side in cells)
+        fits = [
+            (found.noise.shape, found.noise.dtype) == ((1, card.channels, *cells), number),
+            (found.style.shape, found.style.dtype) == ((1, card.style_dimension), number),
+            (found.texture.shape, found.texture.dtype) == ((1, *sides, 3), np.dtype(np.uint8)),
+        ]
+        if not all(fits):
+            raise ModelFolderError(f"{path}: the tensors do not fit the generator")
+        return found
+
     def _checked(self, entry: GraphFile) -> bytes:
         path = self.path / entry.file
         content = _read(path)
@@ -173,28 +267,42 @@ def model_folders(models: Path) -> list[Path]:
 
 
 def read_folder(path: Path) -> ModelFolder:
-    """Read the card and the styles. `problems` reports damaged styles.
+    """Read the card, the styles and the textures; `problems` reports damaged ones.
 
     Raises ModelFolderError if the card is damaged or there is no intact style.
     """
+    card = read_card(path)
+    styles, problems = _read_styles(path / "styles", card.style_dimension)
+    if not styles:
+        reasons = "; ".join(problems.values())
+        raise ModelFolderError(reasons or f"{path / 'styles'}: no styles found")
+    if card.generator is None:
+        return ModelFolder(path, card, styles, problems)
+    textures, texture_problems = _read_styles(path / "textures", card.generator.style_dimension)
+    return ModelFolder(path, card, styles, problems, textures, texture_problems)
+
+
+def read_card(path: Path) -> Card:
+    """Read the card of a model folder. Raises ModelFolderError."""
     card_path = path / CARD
     try:
-        card = Card.model_validate_json(_read(card_path))
+        return Card.model_validate_json(_read(card_path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole file"
         raise ModelFolderError(f"{card_path}: {place}: {first['msg']}") from error
+
+
+def _read_styles(folder: Path, dimension: int) -> tuple[dict[str, Style], dict[str, str]]:
+    """The intact styles in a folder by id, and what is wrong with the others by file stem."""
     styles: dict[str, Style] = {}
     problems: dict[str, str] = {}
-    for file in sorted((path / "styles").glob("*.safetensors")):
+    for file in sorted(folder.glob("*.safetensors")):
         try:
-            styles[file.stem] = read_style(file, card.style_dimension)
+            styles[file.stem] = read_style(file, dimension)
         except ModelFolderError as error:
             problems[file.stem] = str(error)
-    if not styles:
-        reasons = "; ".join(problems.values())
-        raise ModelFolderError(reasons or f"{path / 'styles'}: no styles found")
-    return ModelFolder(path, card, styles, problems)
+    return styles, problems
 
 
 def read_style(path: Path, dimension: int) -> Style:
@@ -233,10 +341,24 @@ def write_style(
     vector: float32 [D]. bold: the vector of a bolder picture, if there is one. Raises
     ModelFolderError if the id is not allowed.
     """
-    path = folder / "styles" / f"{style_id}.safetensors"
+    vectors = {"style": vector} if bold is None else {"style": vector, "bold": bold}
+    return _write_vectors(folder / "styles", style_id, vectors, card)
+
+
+def write_texture(folder: Path, style_id: str, vector: Vector, card: StyleCard) -> Path:
+    """Write textures/<id>.safetensors, a style float32 [D] of the generator. Returns its path.
+
+    Raises ModelFolderError if the id is not allowed.
+    """
+    return _write_vectors(folder / "textures", style_id, {"style": vector}, card)
+
+
+def _write_vectors(
+    folder: Path, style_id: str, vectors: Mapping[str, Vector], card: StyleCard
+) -> Path:
+    path = folder / f"{style_id}.safetensors"
     _check_id(path, style_id)
     metadata = {key: json.dumps(value) for key, value in card.model_dump().items()}
-    vectors = {"style": vector} if bold is None else {"style": vector, "bold": bold}
     tensors = {name: np.ascontiguousarray(v, dtype=np.float32) for name, v in vectors.items()}
     # Not safetensors' save_file, which makes the file readable by its owner only.
     write_atomically(path, save(tensors, metadata))
@@ -245,8 +367,16 @@ def write_style(
 
 def write_card(folder: Path, card: Card) -> None:
     """Write network.json. Write it last: a folder without it is not a model folder."""
-    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
+    text = json.dumps(card.model_dump(mode="json", by_alias=True), indent=2) + "\n"
     write_atomically(folder / CARD, text.encode())
+
+
+def write_generator(folder: Path, generator: GeneratorCard) -> None:
+    """Set the generator in the card of an existing model folder. Write its files first.
+
+    Raises ModelFolderError if the folder's card is missing or damaged.
+    """
+    write_card(folder, read_card(folder).model_copy(update={"generator": generator}))
 
 
 def write_graph(folder: Path, file: str, content: bytes) -> GraphFile:
@@ -263,6 +393,18 @@ def write_reference(folder: Path, image: Pixels, style: Vector, pastiche: Pixels
     tensors = {"image": image, "style": style, "pastiche": pastiche}
     content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     return write_graph(folder, REFERENCE, content)
+
+
+def write_generator_reference(
+    folder: Path, noise: Vector, style: Vector, texture: Pixels
+) -> GraphFile:
+    """Write the generator's reference. Returns its entry for the card.
+
+    noise: float32 [1, Z, h, w]. style: float32 [1, D]. texture: uint8 [1, H, W, 3].
+    """
+    tensors = {"noise": noise, "style": style, "texture": texture}
+    content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    return write_graph(folder, GENERATOR_REFERENCE, content)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -283,6 +425,10 @@ def pattern(side: int = 48) -> Pixels:
     noise = (x * 7919 + y * 104729 + channel * 1299709) ** 2 >> 7 & 63
     image: Pixels = (gradient + noise)[None].astype(np.uint8)
     return image
+
+
+def _differ_only_in(first: BaseModel, second: BaseModel, ignored: set[str]) -> bool:
+    return first.model_dump(exclude=ignored) == second.model_dump(exclude=ignored)
 
 
 def _check_id(path: Path, style_id: str) -> None:

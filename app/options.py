@@ -1,7 +1,7 @@
-"""The options of a pastiche: names, types, ranges, defaults and descriptions."""
+"""The options of pastiches and textures: names, types, ranges, defaults and descriptions."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -10,6 +10,8 @@ from .pixels.canvas import DEFAULT_MAX_SIDE, Finish
 from .pixels.images import FORMATS, MIN_SIDE, Format
 
 MAX_NAMED = 5  # unknown options that an error message names; it counts the rest
+MAX_SEED = 2**32 - 1
+MAX_SIDE = 16384  # pixels
 
 
 def _jpeg(value: object) -> object:
@@ -38,7 +40,7 @@ class Options(BaseModel):
     size: int | None = Field(
         default=Finish.size,
         ge=MIN_SIDE,
-        le=16384,
+        le=MAX_SIDE,
         description="longest side in pixels at which the network paints; a smaller size gives "
         f"broader strokes; by default the image's own size, at most {DEFAULT_MAX_SIDE}; the "
         "pastiche always has the image's size",
@@ -63,8 +65,55 @@ class Options(BaseModel):
         return Finish(self.strength, self.size, self.preserve_colors)
 
 
-def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
-    """Parse pairs of name and value.
+class GenerateOptions(BaseModel):
+    """The options of a texture.
+
+    They are form fields and query parameters of POST /generate, arguments of the command, and
+    arguments of the library.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    style: Annotated[str, Field(max_length=512)] = Field(
+        description="id of a style that can generate, or a blend such as "
+        "`starry_night:0.7,udnie:0.3`"
+    )
+    width: int = Field(default=512, ge=MIN_SIDE, le=MAX_SIDE, description="width in pixels")
+    height: int = Field(default=512, ge=MIN_SIDE, le=MAX_SIDE, description="height in pixels")
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="the same seed gives the same texture; by default a random one",
+    )
+    tileable: bool = Field(
+        default=False,
+        description="make copies of the texture join seamlessly; then width and height must be "
+        "multiples of the generator's stride, 32 for the bundled styles",
+    )
+    variation: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="character of the whole texture: each whole number is another, and between two "
+        "of them it changes gradually",
+    )
+    format: Annotated[Format | None, BeforeValidator(_jpeg)] = Field(
+        default=None, description="format of the texture; by default from the Accept header, or PNG"
+    )
+    quality: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
+    )
+
+
+AnyOptions = TypeVar("AnyOptions", Options, GenerateOptions)
+
+
+def parse_options(kind: type[AnyOptions], pairs: Iterable[tuple[str, str]]) -> AnyOptions:
+    """Parse pairs of name and value to options of a kind.
 
     An empty value counts as not given, as browsers send empty form fields. Raises BadOption, which
     names every problem and what is allowed.
@@ -74,39 +123,38 @@ def parse_options(pairs: Iterable[tuple[str, str]]) -> Options:
         if name in values:
             raise BadOption(f"{name[:32]}: given more than once")
         values[name] = value
-    unknown = [name for name in values if name not in Options.model_fields]
-    given = {name: values[name] for name in Options.model_fields if values.get(name)}
+    unknown = [name for name in values if name not in kind.model_fields]
+    given = {name: values[name] for name in kind.model_fields if values.get(name)}
     if not unknown:
-        return check_options(**given)
-    problems = [_unknown(unknown)]
+        return check_options(kind, **given)
+    problems = [_unknown(unknown, kind.model_fields)]
     try:
-        check_options(**given)
+        check_options(kind, **given)
     except BadOption as error:
         problems.insert(0, str(error))
     raise BadOption("; ".join(problems))
 
 
-def check_options(**values: object) -> Options:
-    """Create options from values. Raises BadOption, which names every problem."""
+def check_options(kind: type[AnyOptions], **values: object) -> AnyOptions:
+    """Create options of a kind from values. Raises BadOption, which names every problem."""
     try:
-        return Options.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         problems = (f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details)
         raise BadOption("; ".join(problems)) from error
 
 
-def _unknown(names: Sequence[str]) -> str:
+def _unknown(names: Sequence[str], known: Iterable[str]) -> str:
     shown = ", ".join(name[:32] for name in names[:MAX_NAMED])
     more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
-    return f"{shown}{more}: no such option; the options are {', '.join(Options.model_fields)}"
+    return f"{shown}{more}: no such option; the options are {', '.join(known)}"
 
 
-def answer_format(options: Options, accept: str, sent: Format) -> Format:
+def answer_format(options: Options | GenerateOptions, accept: str, default: Format) -> Format:
     """Return the format of the response.
 
-    It is that of the option if given, else the one that the Accept header prefers, else the format
-    of the image that was sent.
+    It is that of the option if given, else the one that the Accept header prefers, else `default`.
     """
     if options.format is not None:
         return options.format
@@ -118,7 +166,7 @@ def answer_format(options: Options, accept: str, sent: Format) -> Format:
                 return weights[media_range]
         return 0.0
 
-    return max((sent, *FORMATS), key=weight)  # of equal weights, max returns the first
+    return max((default, *FORMATS), key=weight)  # of equal weights, max returns the first
 
 
 def _accepted(accept: str) -> Iterable[tuple[str, float]]:

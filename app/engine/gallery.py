@@ -1,9 +1,10 @@
-"""The gallery: all loaded networks, and their styles by id."""
+"""The gallery: all loaded networks and generators, and their styles by id."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from ..errors import (
     BadOutput,
     InferenceFailed,
     ModelFolderError,
+    NoGenerator,
     OutOfMemory,
     UnknownStyle,
 )
 from ..model_folder import CARD, ModelFolder, Style, Vector, model_folders, read_folder
 from ..settings import TILE_PIXELS
 from .device import Device, OnnxSession, OpenSession
+from .generator import Generator
 from .network import Network
 from .watch import Fingerprint, fingerprint
 
@@ -26,13 +29,31 @@ log = logging.getLogger(__name__)
 MAX_BLEND = 8  # styles in one blend
 
 
-@dataclass(frozen=True)
-class Brush:
-    """A network and a style vector float32 [D] to paint with; `label` is the style's full name."""
+Capability = Literal["stylize", "generate"]
+Model = TypeVar("Model", Network, Generator)
 
-    network: Network
+_FAILURES = (ModelFolderError, InferenceFailed, BadOutput, OutOfMemory)
+
+
+@dataclass(frozen=True)
+class Brush(Generic[Model]):
+    """A network or a generator, and a style vector float32 [D] to paint with.
+
+    `label` is the style's full name.
+    """
+
+    network: Model
     vector: Vector
     label: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A style by id, as the gallery lists it, and what it can be used for."""
+
+    style: Style
+    network: str  # the name of its model folder's network
+    capabilities: tuple[Capability, ...]
 
 
 @dataclass(frozen=True)
@@ -43,10 +64,15 @@ class _Served:
     network: Network | None = None  # None if the folder cannot be served
     styles: Mapping[str, Style] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    generator: Generator | None = None
+    textures: Mapping[str, Style] = field(default_factory=dict)
 
 
 class Gallery:
-    """The networks in a folder, on one device. A gallery never changes; a new one replaces it."""
+    """The networks and generators in a folder, on one device.
+
+    A gallery never changes; a new one replaces it.
+    """
 
     def __init__(
         self,
@@ -59,9 +85,9 @@ class Gallery:
         """Load every model folder in `models`; those that cannot be loaded are logged and skipped.
 
         previous: the gallery to replace, on the same device. Folders that have not changed are
-        taken from it, and so are networks whose graphs have not. Where a folder or a style is now
-        damaged, the previous version is kept. Raises ModelFolderError if no network can be served,
-        with the problem of each folder; DeviceUnavailable.
+        taken from it, and so are networks and generators whose graphs have not. Where a folder, a
+        generator or a style is now damaged, the previous version is kept. Raises ModelFolderError
+        if no network can be served, with the problem of each folder; DeviceUnavailable.
         """
         self.device = device
         self.problems: list[str] = []
@@ -69,10 +95,15 @@ class Gallery:
         self._tile_pixels, self._open_session = tile_pixels, open_session
         self._folders: dict[Path, _Served] = {}
         self._styles: dict[str, tuple[Network, Style]] = {}
+        self._textures: dict[str, tuple[Generator, Style]] = {}
         for path in model_folders(models):
             self._add(path, previous._folders.get(path) if previous else None)
         for served in self._folders.values():
-            self._register(served, previous.problems if previous else ())
+            known_problems = previous.problems if previous else ()
+            if served.network is not None:
+                self._register(served.network, served.styles, self._styles, known_problems)
+            if served.generator is not None:
+                self._register(served.generator, served.textures, self._textures, known_problems)
         if not self.networks:
             reasons = "; ".join(self.problems) or f"no */{CARD} in {models}"
             raise ModelFolderError(f"there is no network to serve: {reasons}")
@@ -92,7 +123,7 @@ class Gallery:
         try:
             folder = read_folder(path)
             network = self._network(folder, previous.network if previous else None)
-        except (ModelFolderError, InferenceFailed, BadOutput, OutOfMemory) as error:
+        except _FAILURES as error:
             if previous is None or previous.network is None:
                 return _Served(now, problems=(f"{path.name} is not served: {error}",))
             problem = f"{path.name}: the previous version is still served: {error}"
@@ -100,7 +131,48 @@ class Gallery:
         styles = dict(folder.styles)
         if previous is not None and previous.network is network:
             styles |= {i: previous.styles[i] for i in folder.problems if i in previous.styles}
-        return _Served(now, network, styles, tuple(folder.problems.values()))
+        served = _Served(now, network, styles, tuple(folder.problems.values()))
+        return self._with_generator(served, folder, previous)
+
+    def _with_generator(
+        self, served: _Served, folder: ModelFolder, previous: _Served | None
+    ) -> _Served:
+        if folder.generator is None:
+            return served
+        old = previous.generator if previous else None
+        try:
+            generator = self._generator(folder, old)
+        except _FAILURES as error:
+            if old is None or previous is None:
+                problem = f"{folder.path.name}: the generator is not served: {error}"
+                return replace(served, problems=(*served.problems, problem))
+            problem = f"{folder.path.name}: the previous generator is still served: {error}"
+            return replace(
+                served,
+                problems=(*served.problems, problem),
+                generator=old,
+                textures=previous.textures,
+            )
+        textures = dict(folder.textures)
+        if previous is not None and old is generator:
+            damaged = folder.texture_problems.keys() & previous.textures.keys()
+            textures |= {style_id: previous.textures[style_id] for style_id in damaged}
+        problems = (*served.problems, *folder.texture_problems.values())
+        return replace(served, problems=problems, generator=generator, textures=textures)
+
+    def _generator(self, folder: ModelFolder, previous: Generator | None) -> Generator:
+        assert folder.generator is not None
+        if not folder.textures:
+            reasons = "; ".join(folder.texture_problems.values())
+            raise ModelFolderError(reasons or f"{folder.path / 'textures'}: no styles found")
+        if previous is not None and previous.card.generates_as(folder.generator):
+            folder.generator_graph()  # the card has not changed, but the file may be damaged
+            return previous
+        generator = Generator(folder, self.device, self._tile_pixels, self._open_session)
+        generator.warm_up()
+        if reference := folder.generator_reference():
+            generator.check(reference)
+        return generator
 
     def _network(self, folder: ModelFolder, previous: Network | None) -> Network:
         if previous is not None and previous.card.paints_as(folder.card):
@@ -113,13 +185,18 @@ class Gallery:
             network.check(reference)
         return network
 
-    def _register(self, served: _Served, known_problems: Collection[str]) -> None:
-        for style in served.styles.values():
-            assert served.network is not None
-            owner, _ = self._styles.setdefault(style.id, (served.network, style))
-            if owner is not served.network:
-                name = f"{served.network.folder.path.name}/{style.id}"
-                problem = f"{name} is not served: the network {owner.name} has a style of this id"
+    def _register(
+        self,
+        model: Model,
+        styles: Mapping[str, Style],
+        registered: dict[str, tuple[Model, Style]],
+        known_problems: Collection[str],
+    ) -> None:
+        for style in styles.values():
+            owner, _ = registered.setdefault(style.id, (model, style))
+            if owner is not model:
+                name = f"{model.folder.path.name}/{style.id}"
+                problem = f"{name} is not served: {owner.name} has a style of this id"
                 if problem in known_problems:
                     self.problems.append(problem)
                 else:
@@ -134,6 +211,27 @@ class Gallery:
     def networks(self) -> list[Network]:
         """The networks, in the order of their folders' names."""
         return [served.network for served in self._folders.values() if served.network is not None]
+
+    @property
+    def generators(self) -> list[Generator]:
+        """The generators, in the order of their folders' names."""
+        return [served.generator for served in self._folders.values() if served.generator]
+
+    @property
+    def textures(self) -> Mapping[str, Style]:
+        """The styles that can generate, by id."""
+        return {style_id: style for style_id, (_, style) in self._textures.items()}
+
+    def entries(self) -> list[Entry]:
+        """Return all styles, first those of the networks, with what each can be used for."""
+        return [self.entry(style_id) for style_id in {**self._styles, **self._textures}]
+
+    def entry(self, style_id: str) -> Entry:
+        """Return the style of an id with what it can be used for. Raises UnknownStyle."""
+        stylizing, generating = self._styles.get(style_id), self._textures.get(style_id)
+        model, style = stylizing or generating or self.find(style_id)
+        able: dict[Capability, object] = {"stylize": stylizing, "generate": generating}
+        return Entry(style, model.folder.card.name, tuple(c for c, found in able.items() if found))
 
     def __iter__(self) -> Iterator[tuple[Network, Style]]:
         return iter(self._styles.values())
@@ -151,37 +249,66 @@ class Gallery:
                 f"the styles are {', '.join(sorted(self._styles))}"
             ) from None
 
-    def brush(self, text: str, strength: float = 1.0) -> Brush:
+    def find_texture(self, style_id: str) -> tuple[Generator, Style]:
+        """Return the generator and the style of an id.
+
+        Raises NoGenerator if the style can only stylize, UnknownStyle; both list the ids of the
+        styles that can generate.
+        """
+        if style_id in self._textures:
+            return self._textures[style_id]
+        able = ", ".join(sorted(self._textures))
+        if not able:
+            raise NoGenerator("no style can generate, as no generator is loaded")
+        if style_id in self._styles:
+            raise NoGenerator(f"the style {style_id!r} cannot generate; those that can are {able}")
+        raise UnknownStyle(
+            f"there is no style {style_id[:64]!r}; those that can generate are {able}"
+        )
+
+    def brush(self, text: str, strength: float = 1.0) -> Brush[Network]:
         """Parse a style's id, or a blend `id:weight,id:weight`; weights are scaled to sum to 1.
 
         strength: above 1 the vectors move towards the styles' bold ones, which 2 reaches. Raises
         UnknownStyle, BadOption.
         """
-        parts = [part.strip() for part in text.split(",")]
-        if len(parts) > MAX_BLEND:
-            raise BadOption(
-                f"style: a blend has at most {MAX_BLEND} styles, this one has {len(parts)}"
-            )
-        weights: dict[str, float] = {}
-        for part in parts:
-            style_id, separator, weight = part.partition(":")
-            weights[style_id] = weights.get(style_id, 0) + (_weight(weight) if separator else 1.0)
-        found = {style_id: self.find(style_id) for style_id in weights}
-        networks = {id(network): network.name for network, _ in found.values()}
-        if len(networks) > 1:
-            raise BadOption(
-                "style: only styles of one network can be blended; "
-                f"these belong to {', '.join(sorted(networks.values()))}"
-            )
-        total = sum(weights.values())
-        if total <= 0:
-            raise BadOption("style: the weights of a blend must not all be 0")
-        vectors = {i: _vector(style, strength) for i, (_, style) in found.items()}
-        vector = sum(vectors[i] * np.float32(w / total) for i, w in weights.items())
-        network = next(iter(found.values()))[0]
-        label = ",".join(f"{i}:{w / total:.3g}" for i, w in weights.items())
-        label = label if len(weights) > 1 else next(iter(weights))
-        return Brush(network, np.asarray(vector), label)
+        return _blend(text, self.find, lambda style: _vector(style, strength))
+
+    def texture_brush(self, text: str) -> Brush[Generator]:
+        """Parse a style's id or a blend, as `brush` does, for a generator.
+
+        Raises UnknownStyle, NoGenerator, BadOption.
+        """
+        return _blend(text, self.find_texture, lambda style: style.vector)
+
+
+def _blend(
+    text: str,
+    find: Callable[[str], tuple[Model, Style]],
+    vector_of: Callable[[Style], Vector],
+) -> Brush[Model]:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > MAX_BLEND:
+        raise BadOption(f"style: a blend has at most {MAX_BLEND} styles, this one has {len(parts)}")
+    weights: dict[str, float] = {}
+    for part in parts:
+        style_id, separator, weight = part.partition(":")
+        weights[style_id] = weights.get(style_id, 0) + (_weight(weight) if separator else 1.0)
+    found = {style_id: find(style_id) for style_id in weights}
+    models = {id(model): model.name for model, _ in found.values()}
+    if len(models) > 1:
+        raise BadOption(
+            "style: only styles of one network can be blended; "
+            f"these belong to {', '.join(sorted(models.values()))}"
+        )
+    total = sum(weights.values())
+    if total <= 0:
+        raise BadOption("style: the weights of a blend must not all be 0")
+    vectors = {i: vector_of(style) for i, (_, style) in found.items()}
+    vector = sum(vectors[i] * np.float32(w / total) for i, w in weights.items())
+    model = next(iter(found.values()))[0]
+    label = ",".join(f"{i}:{w / total:.3g}" for i, w in weights.items())
+    return Brush(model, np.asarray(vector), label if len(weights) > 1 else next(iter(weights)))
 
 
 def _vector(style: Style, strength: float) -> Vector:

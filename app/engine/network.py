@@ -4,22 +4,20 @@ import math
 
 import numpy as np
 
-from ..errors import BadOutput, ModelFolderError, OutOfMemory
+from ..errors import BadOutput, OutOfMemory
 from ..model_folder import ModelFolder, Reference, Vector, pattern
 from ..pixels.images import Pixels, resize
 from ..settings import TILE_PIXELS
 from .device import Device, OnnxSession, OpenSession, Session
-
-# Tolerance of the reference check, in grey levels; bfloat16 stays well within it.
-MAX_MEAN_DIFFERENCE = 2.0
-MAX_DIFFERENCE = 12  # of all values but a few
-MIN_SHARE_WITHIN = 0.99  # share of the values that must be within MAX_DIFFERENCE
+from .reference import compare
 
 SINGLE_VALUE = "the network painted a single value instead of a picture"
 
 
 class Network:
     """The sessions of one model folder on one device."""
+
+    operation = "stylize"
 
     def __init__(
         self,
@@ -79,20 +77,18 @@ class Network:
             "stylize": self._run_image("stylize", image, style=style),
             "freeze and apply": self._run_image("apply", image, frozen=frozen),
         }.items():
-            difference = np.abs(painted.astype(np.int16) - reference.pastiche)
-            mean, share = float(difference.mean()), float((difference <= MAX_DIFFERENCE).mean())
-            if mean > MAX_MEAN_DIFFERENCE or share < MIN_SHARE_WITHIN:
-                raise ModelFolderError(
-                    f"{self.folder.path}: {use} does not paint the reference: {mean:.2f} grey "
-                    f"levels off on average (at most {MAX_MEAN_DIFFERENCE:g}), {share:.1%} of "
-                    f"values within {MAX_DIFFERENCE} (at least {MIN_SHARE_WITHIN:.0%})"
-                )
+            compare(self.folder.path, use, painted, reference.pastiche)
+
+    def pixels(self, image: Pixels) -> int:
+        """Return the number of pixels of the picture painted from an image uint8 [H, W, 3]."""
+        height, width, _ = image.shape
+        return int(height * width)
 
     def paint(self, images: Pixels, styles: Vector) -> Pixels:
         """Paint images uint8 [N, H, W, 3] in styles float32 [N, D]; returns uint8 [N, H, W, 3].
 
         Raises BadOutput if every output is invalid, InferenceFailed, OutOfMemory. If only some are
-        invalid, `check_output` finds them.
+        invalid, `valid` finds them.
         """
         if images.shape[1] * images.shape[2] > self.tile_pixels:
             pairs = zip(images, styles, strict=True)
@@ -101,6 +97,10 @@ class Network:
             painted = self._run_image("stylize", images, style=styles)
         _require_pictures(images, painted)
         return painted
+
+    def valid(self, images: Pixels, painted: Pixels) -> list[bool]:
+        """Return for each of `painted` whether it is a valid output; see check_output."""
+        return check_output(images, painted)
 
     def _run(self, use: str, **inputs: np.ndarray) -> np.ndarray:
         session = self._sessions.get(use)
@@ -149,10 +149,11 @@ def check_output(images: Pixels, painted: Pixels) -> list[bool]:
     Non-finite numbers are all converted to the same 8-bit value. So an output of a single value is
     invalid, unless its image has a single value too.
     """
-    return [not _flat(p) or _flat(i) for i, p in zip(images, painted, strict=True)]
+    return [not is_flat(p) or is_flat(i) for i, p in zip(images, painted, strict=True)]
 
 
-def _flat(picture: Pixels) -> bool:
+def is_flat(picture: Pixels) -> bool:
+    """Whether a picture uint8 [H, W, 3] consists of a single value."""
     return bool(picture.min() == picture.max())
 
 

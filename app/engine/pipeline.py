@@ -1,7 +1,8 @@
-"""The work of one request: decode, wait in the queue, paint, encode."""
+"""The work of one request: decode or draw noise, wait in the queue, paint, encode."""
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,24 @@ from typing import TypeVar
 
 from ..errors import BadOutput, OutOfMemory
 from ..metrics import Metrics
-from ..options import Options, answer_format
+from ..options import MAX_SEED, GenerateOptions, Options, answer_format
 from ..pixels.canvas import canvas_size, check_canvas, finished
 from ..pixels.container import Still
-from ..pixels.images import Pixels, check_format, encode, read_header, read_pixels, resize
+from ..pixels.images import (
+    Format,
+    Picture,
+    check_format,
+    encode,
+    read_header,
+    read_pixels,
+    resize,
+)
 from ..settings import Settings
 from .gallery import Brush
+from .generator import Generator, check_size
+from .network import Network
 from .probe import Probe
+from .recovery import Source
 from .scheduler import Painted, Scheduler
 
 T = TypeVar("T")
@@ -36,8 +48,19 @@ class Pastiche:
     seconds: dict[str, float]  # by stage: decode, queue, inference, encode
 
 
+@dataclass(frozen=True)
+class Texture:
+    """An encoded texture, and the seed that it was made from."""
+
+    content: bytes
+    format: str
+    style: str  # the style's id, or the blend with its weights
+    seconds: dict[str, float]  # by stage: queue, inference, encode
+    seed: int
+
+
 class Pipeline:
-    """Turns an image file into a pastiche."""
+    """Turns an image file into a pastiche, and options into a texture."""
 
     def __init__(
         self, settings: Settings, metrics: Metrics, scheduler: Scheduler, probe: Probe
@@ -50,7 +73,7 @@ class Pipeline:
         self._memory_failures = 0  # in a row
 
     async def stylize(
-        self, brush: Brush, content: bytes, options: Options, accept: str
+        self, brush: Brush[Network], content: bytes, options: Options, accept: str
     ) -> Pastiche:
         """Paint an image file, and encode it in the format of `options`, `accept` or the input.
 
@@ -70,22 +93,49 @@ class Pipeline:
             canvas = await self._run(lambda: resize(picture.rgb, size))
             decoded = time.perf_counter()
             painted = await self._paint(brush, canvas, deadline)
-            encoding = time.perf_counter()
-            quality = options.quality or self._settings.jpeg_quality
-            encoded = await self._run(
-                lambda: encode(finished(picture, painted.pixels, finish), format, quality)
+            encoded, encoding_seconds = await self._encode(
+                lambda: finished(picture, painted.pixels, finish), format, options.quality
             )
-            done = time.perf_counter()
         seconds = {
             "decode": decoded - started,
             "queue": painted.queue_seconds,
             "inference": painted.inference_seconds,
-            "encode": done - encoding,
+            "encode": encoding_seconds,
         }
         self._metrics.decode_seconds.observe(seconds["decode"])
-        self._metrics.encode_seconds.observe(seconds["encode"])
-        self._metrics.styles.labels("_blend" if "," in brush.label else brush.label).inc()
+        self._count(brush)
         return Pastiche(encoded, format, brush.label, seconds)
+
+    async def generate(
+        self, brush: Brush[Generator], options: GenerateOptions, accept: str
+    ) -> Texture:
+        """Make a texture, and encode it in the format of `options`, `accept` or as PNG.
+
+        Draws a seed if the options have none. Raises BadOption; Overloaded, NotReady,
+        DeadlineExceeded, OutOfMemory; InferenceFailed, BadOutput.
+        """
+        width, height = options.width, options.height
+        check_size(width, height, self._settings.max_pixels)
+        format = answer_format(options, accept, "png")
+        check_format(format, width, height)
+        seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+        generator = brush.network
+        rows, columns = generator.cells(width, height, options.tileable)
+        with self._scheduler.admit(rows * columns * generator.card.stride**2) as deadline:
+            noise = await self._run(
+                lambda: generator.noise(rows, columns, seed, options.variation, options.tileable)
+            )
+            painted = await self._paint(brush, noise, deadline)
+            encoded, encoding_seconds = await self._encode(
+                lambda: Picture(painted.pixels[:height, :width]), format, options.quality
+            )
+        seconds = {
+            "queue": painted.queue_seconds,
+            "inference": painted.inference_seconds,
+            "encode": encoding_seconds,
+        }
+        self._count(brush)
+        return Texture(encoded, format, brush.label, seconds, seed)
 
     def close(self) -> None:
         """Stop the threads; what they have not started is cancelled."""
@@ -100,9 +150,26 @@ class Pipeline:
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._codecs, work)
 
-    async def _paint(self, brush: Brush, canvas: Pixels, deadline: float) -> Painted:
+    async def _encode(
+        self, finish: Callable[[], Picture], format: Format, quality: int | None
+    ) -> tuple[bytes, float]:
+        """Finish and encode a picture in a thread; also returns the seconds that took."""
+        started = time.perf_counter()
+        quality = quality or self._settings.jpeg_quality
+        encoded = await self._run(lambda: encode(finish(), format, quality))
+        seconds = time.perf_counter() - started
+        self._metrics.encode_seconds.observe(seconds)
+        return encoded, seconds
+
+    def _count(self, brush: Brush[Network] | Brush[Generator]) -> None:
+        style = "_blend" if "," in brush.label else brush.label
+        self._metrics.styles.labels(brush.network.operation, style).inc()
+
+    async def _paint(
+        self, brush: Brush[Network] | Brush[Generator], source: Source, deadline: float
+    ) -> Painted:
         try:
-            painted = await self._scheduler.paint(brush.network, brush.vector, canvas, deadline)
+            painted = await self._scheduler.paint(brush.network, brush.vector, source, deadline)
         except BadOutput:
             self._metrics.bad_outputs.inc()
             raise

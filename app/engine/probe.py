@@ -1,4 +1,4 @@
-"""The readiness probe: checks on demand that the networks can still paint."""
+"""The readiness probe: checks on demand that the networks and generators can still paint."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import PasticheError
+from .generator import Generator
 from .network import Network
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ TIMEOUT_SECONDS = 5.0  # how long painting the smallest image may take
 
 
 class Probe:
-    """Runs the networks on the smallest image.
+    """Runs the networks on the smallest image, and the generators on a small one.
 
     It uses a thread of its own rather than the queue, so that a long queue is not taken for a
     fault.
@@ -27,7 +28,7 @@ class Probe:
         self._result: asyncio.Future[str | None] | None = None  # of the last or current run
         self._finished = 0.0
 
-    async def fault(self, networks: Sequence[Network]) -> str | None:
+    async def fault(self, networks: Sequence[Network | Generator]) -> str | None:
         """Return why a network cannot paint, or None if all can.
 
         The result is at most CACHE_SECONDS old. Concurrent calls share one run.
@@ -53,7 +54,7 @@ class Probe:
     def _expired(self) -> bool:
         return time.monotonic() - self._finished > CACHE_SECONDS
 
-    def _paint(self, networks: Sequence[Network]) -> str | None:
+    def _paint(self, networks: Sequence[Network | Generator]) -> str | None:
         try:
             for network in networks:
                 network.warm_up()

@@ -1,25 +1,38 @@
 """Painting batches, with recovery when the device runs out of memory."""
 
 import logging
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from ..errors import BadOutput, OutOfMemory, PasticheError
 from ..model_folder import Vector
 from ..pixels.images import Pixels
-from .network import SINGLE_VALUE, check_output
+from .network import SINGLE_VALUE
 
 log = logging.getLogger(__name__)
 
 RECOVERY_BATCHES = 100  # batches after which a halved limit has doubled again
 
 
+Source = NDArray[Any]
+"""What a picture is painted from: an image uint8 [H, W, 3], or noise float32 [Z, h, w]."""
+
+
 class Painter(Protocol):
-    """A network, as the scheduler uses it."""
+    """A network or a generator, as the scheduler uses it."""
 
     name: str
+    operation: str  # "stylize" or "generate"
 
-    def paint(self, images: Pixels, styles: Vector) -> Pixels:
-        """Paint images uint8 [N, H, W, 3] in styles float32 [N, D]; see Network.paint."""
+    def pixels(self, source: Source) -> int:
+        """Return the number of pixels of the picture painted from a source."""
+
+    def paint(self, sources: Source, styles: Vector) -> Pixels:
+        """Paint [N, ...] sources in styles float32 [N, D]; see Network.paint, Generator.paint."""
+
+    def valid(self, sources: Source, painted: Pixels) -> list[bool]:
+        """Return for each picture whether it is a valid output for its source."""
 
     def rebuild(self) -> None:
         """Load the graphs again, to free memory; see Network.rebuild."""
@@ -37,23 +50,23 @@ class BatchPainter:
         """Change the limit of a batch."""
         self.max_pixels = self.limit = pixels
 
-    def paint(self, network: Painter, images: Pixels, styles: Vector) -> list[Pixels | Exception]:
-        """Paint images uint8 [N, H, W, 3] in styles float32 [N, D].
+    def paint(self, network: Painter, sources: Source, styles: Vector) -> list[Pixels | Exception]:
+        """Paint [N, ...] sources in styles float32 [N, D].
 
-        Returns for each image its pastiche uint8 [H, W, 3], or the exception that prevented it. If
+        Returns for each source its picture uint8 [H, W, 3], or the exception that prevented it. If
         the device runs out of memory, reloads the network once and paints the batch in halves, down
-        to single images. Raises what Painter.rebuild raises other than a PasticheError.
+        to single pictures. Raises what Painter.rebuild raises other than a PasticheError.
         """
-        return self._paint(network, images, styles, rebuilt=False)
+        return self._paint(network, sources, styles, rebuilt=False)
 
     def _paint(
-        self, network: Painter, images: Pixels, styles: Vector, rebuilt: bool
+        self, network: Painter, sources: Source, styles: Vector, rebuilt: bool
     ) -> list[Pixels | Exception]:
-        count = len(images)
+        count = len(sources)
         try:
-            painted = network.paint(images, styles)
+            painted = network.paint(sources, styles)
             self.limit = min(self.max_pixels, self.limit + self.max_pixels / RECOVERY_BATCHES)
-            valid = check_output(images, painted)
+            valid = network.valid(sources, painted)
         except OutOfMemory as error:
             if rebuilt and count == 1:
                 return [error]
@@ -70,11 +83,11 @@ class BatchPainter:
             except PasticheError:
                 log.exception("%s cannot be reloaded; its sessions stay in use", network.name)
         half = (count + 1) // 2
-        self.limit = half * images.shape[1] * images.shape[2]
+        self.limit = half * network.pixels(sources[0])
         log.warning("out of memory for a batch of %d; trying batches of %d", count, half)
         return [
             outcome
             for part in (slice(half), slice(half, count))
-            if len(images[part])
-            for outcome in self._paint(network, images[part], styles[part], rebuilt=True)
+            if len(sources[part])
+            for outcome in self._paint(network, sources[part], styles[part], rebuilt=True)
         ]

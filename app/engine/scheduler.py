@@ -16,7 +16,7 @@ from ..errors import DeadlineExceeded, NotReady, Overloaded
 from ..metrics import Metrics
 from ..model_folder import Vector
 from ..pixels.images import Pixels
-from .recovery import BatchPainter, Painter
+from .recovery import BatchPainter, Painter, Source
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ MAX_RETRY_AFTER = 60  # seconds
 
 @dataclass(frozen=True)
 class Painted:
-    """A painted canvas uint8 [H, W, 3], and the seconds it waited and was painted for."""
+    """A picture uint8 [H, W, 3], and the seconds it waited and was painted for."""
 
     pixels: Pixels
     queue_seconds: float
@@ -36,7 +36,7 @@ class Painted:
 class _Job:
     network: Painter
     style: Vector
-    canvas: Pixels
+    source: Source
     result: asyncio.Future[Painted]
     timeout: asyncio.Timeout  # cancels `result` at the deadline; disarmed when the batch starts
     queued_at: float = field(default_factory=time.perf_counter)
@@ -44,11 +44,11 @@ class _Job:
     @property
     def batch_key(self) -> tuple[int, tuple[int, ...]]:
         """Jobs can share a batch if this is equal."""
-        return id(self.network), self.canvas.shape
+        return id(self.network), self.source.shape
 
     @property
     def pixels(self) -> int:
-        return self.canvas.size // 3
+        return self.network.pixels(self.source)
 
 
 class Scheduler:
@@ -107,17 +107,18 @@ class Scheduler:
             self._add_admitted(-pixels)
 
     async def paint(
-        self, network: Painter, style: Vector, canvas: Pixels, deadline: float = math.inf
+        self, network: Painter, style: Vector, source: Source, deadline: float = math.inf
     ) -> Painted:
-        """Queue a canvas uint8 [H, W, 3], to be painted in a style float32 [D].
+        """Queue a source, to be painted in a style float32 [D].
 
+        source: an image uint8 [H, W, 3] for a network, noise float32 [Z, h, w] for a generator.
         deadline: from `admit`, in the event loop's time. Cancelling removes the job from the queue;
         a batch that is already running completes. Raises DeadlineExceeded if painting has not
         started by the deadline; OutOfMemory, BadOutput, InferenceFailed.
         """
         try:
             async with asyncio.timeout_at(None if deadline == math.inf else deadline) as timeout:
-                job = _Job(network, style, canvas, self._loop.create_future(), timeout)
+                job = _Job(network, style, source, self._loop.create_future(), timeout)
                 self._waiting.append(job)
                 self._metrics.queue_depth.set(len(self._waiting))
                 self._job_added.set()
@@ -193,16 +194,17 @@ class Scheduler:
         return batch
 
     def _paint(self, batch: Sequence[_Job]) -> list[Pixels | Exception]:
-        images = np.stack([job.canvas for job in batch])
+        sources = np.stack([job.source for job in batch])
         styles = np.stack([job.style for job in batch])
-        return self._painter.paint(batch[0].network, images, styles)
+        return self._painter.paint(batch[0].network, sources, styles)
 
     def _deliver(
         self, batch: Sequence[_Job], outcomes: Sequence[Pixels | Exception], started: float
     ) -> None:
         seconds = time.perf_counter() - started
         self._metrics.batch_size.observe(len(batch))
-        self._metrics.inference_seconds.observe(seconds)
+        operation = batch[0].network.operation
+        self._metrics.inference_seconds.labels(operation).observe(seconds)
         if not all(isinstance(outcome, Exception) for outcome in outcomes):
             self._rate.add(seconds, sum(job.pixels for job in batch))
         for job, outcome in zip(batch, outcomes, strict=True):

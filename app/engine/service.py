@@ -9,12 +9,12 @@ from typing import Literal
 
 from ..errors import DeviceUnavailable, ModelFolderError, NotReady, PasticheError
 from ..metrics import Metrics
-from ..options import Options
+from ..options import GenerateOptions, Options
 from ..settings import Settings
 from .device import Device, OnnxSession, OpenSession, pick_device
 from .gallery import Gallery
 from .memory import DeviceMemory
-from .pipeline import Pastiche, Pipeline
+from .pipeline import Pastiche, Pipeline, Texture
 from .probe import Probe
 from .scheduler import Scheduler
 from .watch import Fingerprint, changes, fingerprints
@@ -88,12 +88,21 @@ class Service:
         brush = self.gallery.brush(options.style, options.strength)
         return await self._pipeline.stylize(brush, content, options, accept)
 
+    async def generate(self, options: GenerateOptions, accept: str) -> Texture:
+        """Make a texture; see Pipeline.generate.
+
+        Also raises UnknownStyle, NoGenerator, NotReady.
+        """
+        brush = self.gallery.texture_brush(options.style)
+        return await self._pipeline.generate(brush, options, accept)
+
     async def check(self) -> None:
         """Update `status` and `reason` by painting the smallest image; see Probe."""
         if self._gallery is None or self.status == "draining":
             return
         previous = self.reason
-        reason = await self._probe.fault(self._gallery.networks)
+        gallery = self._gallery
+        reason = await self._probe.fault([*gallery.networks, *gallery.generators])
         if reason != previous:
             log.log(logging.ERROR if reason else logging.INFO, "%s", reason or "ready again")
             self._set_status("unavailable" if reason else "ready", reason)
@@ -140,10 +149,11 @@ class Service:
         self._gallery = gallery
         self._set_status("ready")
         log.info(
-            "ready after %.1f s on %s: %d styles of %s",
+            "ready after %.1f s on %s: %d styles and %d textures of %s",
             time.perf_counter() - started,
             device,
             len(gallery),
+            len(gallery.textures),
             ", ".join(network.name for network in gallery.networks),
         )
         return not gallery.new_problems

@@ -18,7 +18,8 @@ def fingerprint(path: Path) -> Fingerprint:
 
     Files that are not served, such as the weights and partly written files, do not count.
     """
-    files = (*path.glob("*"), *path.glob("styles/*.safetensors"), *path.glob("previews/*.jpg"))
+    patterns = ("*", "styles/*.safetensors", "textures/*.safetensors", "previews/*.jpg")
+    files = (file for pattern in patterns for file in path.glob(pattern))
     return frozenset(
         (str(file.relative_to(path)), *_stamp(file))
         for file in files

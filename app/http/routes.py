@@ -159,7 +159,7 @@ async def stylize(
 ) -> Response:
     """Paint an image in a style. Send each option as a form field or a query parameter."""
     async with bodies.read(request) as body:
-        options = parse_options([*request.query_params.multi_items(), *body.fields])
+        options = parse_options(Options, [*request.query_params.multi_items(), *body.fields])
         request.state.style = _series(service.gallery, options.style)
         answers.check()
         accept = _combined(request, "accept")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from app.engine.network import check_output
 from app.errors import OutOfMemory
 
 TIMEOUT = 60  # seconds; far longer than any test holds a batch
@@ -15,6 +16,7 @@ class FakePainter:
     """Paints every pixel in the style's first value, and records the size of each batch."""
 
     name: str = "fake"
+    operation: str = "stylize"
     batches: list[int] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)  # painting waits for it
     error: Exception | None = None  # raised by `paint`
@@ -22,6 +24,12 @@ class FakePainter:
     memory_after_rebuild: int = 1000
     rebuilds: int = 0
     rebuild_error: Exception | None = None
+
+    def pixels(self, source: np.ndarray) -> int:
+        return source.size // 3
+
+    def valid(self, sources: np.ndarray, painted: np.ndarray) -> list[bool]:
+        return check_output(sources, painted)
 
     def paint(self, images: np.ndarray, styles: np.ndarray) -> np.ndarray:
         assert self.gate.wait(TIMEOUT)

@@ -33,6 +33,8 @@ class SleepingSession:
 
     def run(self, **inputs: np.ndarray) -> np.ndarray:
         """Return uint8 [N, H, W, 3]."""
+        if "noise" in inputs:
+            return self._session.run(**inputs)
         images = inputs["image"]
         count, height, width, _ = images.shape
         if max(height, width) <= CHECKED_SIDE:

@@ -1,7 +1,8 @@
-"""Tiny transform networks, one of each layout, with enough contrast that every style differs."""
+"""Tiny networks: a transform network of each layout, and a texture generator."""
 
 import torch
 
+from training.fit.networks.generator import Generator, TextureModel
 from training.fit.networks.layout import CompactLayout, JohnsonLayout, Layout
 from training.fit.networks.styled import StyledNetwork
 
@@ -22,3 +23,12 @@ def tiny_network(
             if vectors is not None:
                 vectors.add_(0.5 * torch.randn_like(vectors))
     return styled.eval()
+
+
+def tiny_generator(paintings: int = 2, seed: int = 0) -> TextureModel:
+    """A texture generator of random weights and styles, stride 8, for noise of 3 channels."""
+    torch.manual_seed(seed)
+    model = TextureModel(Generator(3, (8, 8, 6, 4)), paintings)
+    with torch.no_grad():
+        model.styles.add_(0.3 * torch.randn_like(model.styles))
+    return model.eval()

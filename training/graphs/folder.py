@@ -12,10 +12,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from app.model_folder import (
+    CARD,
     WEIGHTS,
     Card,
     StyleCard,
     pattern,
+    read_card,
     read_folder,
     write_atomically,
     write_card,
@@ -67,9 +69,11 @@ def export(
 ) -> Card:
     """Check the graphs and write a model folder, the card last; return the card.
 
-    photos: uint8 [H, W, 3], to check the graphs on. fitted: for the card. sample: photo for the
-    previews; without one there are no previews. Raises ParityError before anything is written.
+    A generator that the folder has is kept. photos: uint8 [H, W, 3], to check the graphs on.
+    fitted: for the card. sample: photo for the previews; without one there are no previews. Raises
+    ParityError before anything is written, ModelFolderError if the folder has a damaged card.
     """
+    generator = read_card(folder).generator if (folder / CARD).exists() else None
     network = model.network.float().eval()
     styles = model.styles.detach().float()
     graphs = write_graphs(folder, network, styles, photos)
@@ -92,6 +96,7 @@ def export(
         style_dimension=network.style_dimension,
         stride=network.stride,
         tile_margin=tile_margin(network),
+        generator=generator,
         fitted=fitted,
         **graphs,
     )

@@ -9,11 +9,9 @@ from onnx import TensorProto
 from torch import nn
 
 from training.fit.networks.johnson import JohnsonNetwork
+from training.fit.networks.upsampling import SUMS
 from training.graphs.transform import Graph, Normalise, bias_of, padded_image, weight_of
 
-# Which rows of a 3x3 kernel fall on each of two doubled pixels, where its middle is the last of the
-# first one's two, and where it is the first of the second one's.
-SUMS = np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]])
 BLOCK = 2  # pixels a side that the last convolution computes at once; divides the stride
 
 
@@ -43,9 +41,7 @@ def _convolve(g: Graph, x: str, layer: nn.Module) -> str:
 
 
 def _upsample_and_convolve(g: Graph, x: str, layer: nn.Module) -> str:
-    # Of doubled pixels a 3x3 kernel sees only 2x2 different ones. Four kernels of sums, one for
-    # each place over them, paint the same, and are then interleaved (the sub-pixel convolution of
-    # Shi et al., arXiv:1609.05158). To reflect a doubled pixel at the edge is to repeat it.
+    # See UpsampledConvolution. To reflect a doubled pixel at the edge is to repeat it.
     weight = weight_of(layer)
     outputs, inputs = weight.shape[:2]
     end = g.integers(-1)

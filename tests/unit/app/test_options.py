@@ -9,7 +9,7 @@ from app.pixels.images import Format
 
 
 def parsed(**options: str) -> Options:
-    return parse_options({"style": "warm", **options}.items())
+    return parse_options(Options, {"style": "warm", **options}.items())
 
 
 def test_only_the_style_is_required() -> None:
@@ -22,7 +22,7 @@ def test_only_the_style_is_required() -> None:
         "quality": None,
     }
     with pytest.raises(BadOption, match="style: Field required"):
-        parse_options([])
+        parse_options(Options, [])
 
 
 def test_every_option_is_parsed_from_text() -> None:
@@ -90,13 +90,13 @@ def test_names_from_the_client_are_shortened_in_errors() -> None:
     with pytest.raises(BadOption, match=r"^x{32}: no such option"):
         parsed(**{"x" * 999: ""})
     with pytest.raises(BadOption, match=r"^x{32}: given more than once"):
-        parse_options([("x" * 999, "")] * 2)
+        parse_options(Options, [("x" * 999, "")] * 2)
 
 
 @pytest.mark.parametrize("second", ["warm", "cold"])
 def test_an_option_that_is_given_twice_is_refused(second: str) -> None:
     with pytest.raises(BadOption, match="style: given more than once"):
-        parse_options([("style", "warm"), ("style", second)])
+        parse_options(Options, [("style", "warm"), ("style", second)])
 
 
 @pytest.mark.parametrize("name", ["strength", "size", "preserve_colors", "format", "quality"])
@@ -106,7 +106,7 @@ def test_an_empty_value_counts_as_not_given(name: str) -> None:
 
 def test_an_empty_style_is_missing() -> None:
     with pytest.raises(BadOption, match="style: Field required"):
-        parse_options([("style", "")])
+        parse_options(Options, [("style", "")])
 
 
 @pytest.mark.parametrize("pair", [("strength", "0.5"), ("strength", "")])
@@ -114,7 +114,7 @@ def test_an_empty_value_still_counts_when_an_option_is_given_twice(
     pair: tuple[str, str],
 ) -> None:
     with pytest.raises(BadOption, match="strength: given more than once"):
-        parse_options([("style", "warm"), ("strength", ""), pair])
+        parse_options(Options, [("style", "warm"), ("strength", ""), pair])
 
 
 def test_jpg_is_another_name_for_jpeg() -> None:
@@ -123,7 +123,7 @@ def test_jpg_is_another_name_for_jpeg() -> None:
 
 def test_only_the_first_unknown_options_are_listed_and_the_rest_counted() -> None:
     with pytest.raises(BadOption) as caught:
-        parse_options((f"{number}{'x' * 99}", "") for number in range(13_000))
+        parse_options(Options, ((f"{number}{'x' * 99}", "") for number in range(13_000)))
     assert "and 12,995 more: no such option; the options are style" in str(caught.value)
     assert len(str(caught.value)) < 400
 
@@ -131,18 +131,18 @@ def test_only_the_first_unknown_options_are_listed_and_the_rest_counted() -> Non
 @pytest.mark.parametrize("name", ["", "\ud800", "\0"])
 def test_an_unknown_option_is_refused_whatever_its_name(name: str) -> None:
     with pytest.raises(BadOption, match="no such option"):
-        parse_options([("style", "warm"), (name, "1")])
+        parse_options(Options, [("style", "warm"), (name, "1")])
 
 
 def test_one_error_names_every_problem() -> None:
     with pytest.raises(BadOption, match=r"style: .*; strength: .*; depth: no such option"):
-        parse_options([("strength", "3"), ("depth", "3")])
+        parse_options(Options, [("strength", "3"), ("depth", "3")])
 
 
 def test_values_that_are_not_text_are_checked_alike() -> None:
-    assert check_options(style="warm", strength=0.5) == parsed(strength="0.5")
+    assert check_options(Options, style="warm", strength=0.5) == parsed(strength="0.5")
     with pytest.raises(BadOption, match=r"^strength: .*less than or equal to 2; size: .*16$"):
-        check_options(style="warm", strength=3, size=8)
+        check_options(Options, style="warm", strength=3, size=8)
 
 
 @pytest.mark.parametrize("function", [stylize, Stylizer.stylize], ids=["stylize", "Stylizer"])
