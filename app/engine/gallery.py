@@ -236,6 +236,9 @@ class Gallery:
     def __iter__(self) -> Iterator[tuple[Network, Style]]:
         return iter(self._styles.values())
 
+    def __contains__(self, style_id: object) -> bool:
+        return style_id in self._styles or style_id in self._textures
+
     def __len__(self) -> int:
         return len(self._styles)
 

@@ -10,19 +10,20 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from ..engine.gallery import Gallery
-from ..engine.network import Network
+from ..engine.gallery import Capability, Entry, Gallery
+from ..engine.pipeline import Pastiche, Texture
 from ..engine.service import Service, Status
 from ..errors import NotFound
 from ..metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from ..metrics import Metrics
-from ..model_folder import Style
-from ..options import Options, parse_options
+from ..options import GenerateOptions, Options, parse_options
 from ..pixels.images import FORMATS, MEDIA_TYPES
 from .answers import Answers
 from .auth import Keys
 from .body import IMAGE_FIELD, Bodies
 from .disconnect import cancel_on_disconnect
+from .generate import OPENAPI as GENERATE_OPENAPI
+from .generate import SUCCESS as GENERATED
 from .headers import page_policy
 from .problems import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
 from .problems import Problem
@@ -57,6 +58,9 @@ class StyleItem(BaseModel):
     license: str
     network: str
     preview: str | None = Field(description="path of the preview image")
+    capabilities: list[Capability] = Field(
+        description="the requests that take the style: `stylize`, `generate` or both"
+    )
 
 
 class StyleList(BaseModel):
@@ -165,6 +169,31 @@ async def stylize(
         accept = _combined(request, "accept")
         work = service.stylize(body.image, options, accept)
         answer = await cancel_on_disconnect(request, work)
+    return _picture(service, answer)
+
+
+@router.post(
+    "/generate",
+    response_class=Response,
+    responses={200: GENERATED, **_problems(400, 401, 404, 408, 413, 415, 422, 431, 500, 503)},
+    openapi_extra=GENERATE_OPENAPI,
+)
+async def generate(
+    request: Request, service: ServiceOf, bodies: BodiesOf, answers: AnswersOf
+) -> Response:
+    """Make a texture in a style. Send each option as a query parameter or a form field."""
+    fields = await bodies.read_options(request)
+    options = parse_options(GenerateOptions, [*request.query_params.multi_items(), *fields])
+    request.state.style = _series(service.gallery, options.style)
+    answers.check()
+    work = service.generate(options, _combined(request, "accept"))
+    answer = await cancel_on_disconnect(request, work)
+    response = _picture(service, answer)
+    response.headers["X-Seed"] = str(answer.seed)
+    return response
+
+
+def _picture(service: Service, answer: Pastiche | Texture) -> Response:
     timing = ", ".join(f"{name};dur={1e3 * s:.1f}" for name, s in answer.seconds.items())
     headers = {
         "X-Style": answer.style,
@@ -179,7 +208,7 @@ async def stylize(
 @router.get("/styles", response_model=StyleList, responses=_problems(401, 431, 503))
 async def styles(request: Request, service: ServiceOf) -> Response:
     """List the styles."""
-    items = [_item(network, style) for network, style in service.gallery]
+    items = [_item(entry) for entry in service.gallery.entries()]
     content = StyleList(styles=items).model_dump_json().encode()
     return _cacheable(request, content, "application/json")
 
@@ -187,7 +216,7 @@ async def styles(request: Request, service: ServiceOf) -> Response:
 @router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(401, 404, 431, 503))
 async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Describe one style."""
-    content = _item(*service.gallery.find(style_id)).model_dump_json().encode()
+    content = _item(service.gallery.entry(style_id)).model_dump_json().encode()
     return _cacheable(request, content, "application/json")
 
 
@@ -198,7 +227,7 @@ async def style(style_id: str, request: Request, service: ServiceOf) -> Response
 )
 async def preview(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Get a sample photograph painted in this style."""
-    _, found = service.gallery.find(style_id)
+    found = service.gallery.entry(style_id).style
     try:
         content = await asyncio.to_thread(found.preview.read_bytes) if found.preview else b""
     # The file, or a folder above it, was removed after the model folder was read.
@@ -268,19 +297,20 @@ def _series(gallery: Gallery, text: str) -> str:
     style_id, _, _ = text.partition(":")
     if "," in text:
         return "_blend"
-    return style_id if any(style.id == style_id for _, style in gallery) else "_other"
+    return style_id if style_id in gallery else "_other"
 
 
-def _item(network: Network, style: Style) -> StyleItem:
-    card = style.card
+def _item(entry: Entry) -> StyleItem:
+    style, card = entry.style, entry.style.card
     return StyleItem(
         id=style.id,
         title=card.title,
         artist=card.artist,
         year=card.year,
         license=card.license,
-        network=network.name,
+        network=entry.network,
         preview=f"/styles/{style.id}/preview" if style.preview else None,
+        capabilities=list(entry.capabilities),
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from app.model_folder import StyleId
+from training.fit.adversarial.loss import LOSSES, AdversarialLoss, LossName
 from training.fit.errors import TrainingError
 from training.fit.networks.layout import Blocks, CompactLayout, JohnsonLayout, Layout
 
@@ -62,6 +63,7 @@ def unique_ids(styles: list[Painting]) -> list[Painting]:
     return styles
 
 
+Width = Annotated[int, Field(ge=1, le=1024)]
 Crop = Annotated[int, Field(ge=32, multiple_of=4)]
 Crops = Annotated[
     list[Crop],
@@ -130,6 +132,18 @@ class Recipe(BaseModel):
         default=0.1, description="penalty on the pixel grid of upsampling"
     )
     peak_weight: Weight = Field(default=3.0, description="penalty on isolated large activations")
+    color_weight: Weight = Field(default=0.0, description="penalty on changes of chroma")
+    adversarial_weight: Weight = Field(default=0.0, description="0: no discriminator")
+    adversarial_loss: LossName = "hinge"
+    discriminator_widths: list[Width] = Field(
+        default=[32, 64, 96], min_length=1, max_length=8, description="channels after each halving"
+    )
+    discriminator_scales: int = Field(
+        default=2, ge=1, le=4, description="discriminators, each at half the size of the one before"
+    )
+    discriminator_learning_rate: float = Field(default=5e-4, gt=0, description="peak rate of Adam")
+    gradient_penalty: Weight | None = Field(default=None, description="default: the loss's")
+    spectral_norm: bool | None = Field(default=None, description="default: the loss's")
     painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
     learning_rate: float = Field(
         default=0.02, gt=0, description="peak rate of Muon, for the convolutions"
@@ -159,6 +173,31 @@ class Recipe(BaseModel):
             raise ValueError("crops of the compact layout must be multiples of 8 from 64 up")
         return self
 
+    @model_validator(mode="after")
+    def _pictures_fit_the_discriminator(self) -> "Recipe":
+        least = 2 ** (len(self.discriminator_widths) + self.discriminator_scales - 1)
+        sides = [*(c for p in self.phases for c in p.crop), *self.painting_sizes]
+        if self.adversarial_weight and min(sides) < least:
+            raise ValueError(
+                f"crops and painting_size must be at least {least} for this many "
+                "discriminator_widths and discriminator_scales"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _boldness_has_a_ratio(self) -> "Recipe":
+        if self.adversarial_weight and self.bold_style_weight and not self.style_weight:
+            raise ValueError(
+                "bold_style_weight needs a style_weight above 0, to which it is relative; "
+                "to fit without Gram matrices, set the style_weight of every style to 0"
+            )
+        return self
+
+    @property
+    def adversary(self) -> AdversarialLoss:
+        """The adversarial loss."""
+        return LOSSES[self.adversarial_loss]
+
     @property
     def painting_sizes(self) -> list[int]:
         """The shorter side in pixels to which each style's painting is resized."""
@@ -172,7 +211,7 @@ class Recipe(BaseModel):
 
     @property
     def bold_ratio(self) -> float:
-        """The style weight of bold vectors over that of default ones, in every style."""
+        """The weights of style and adversary of bold vectors over those of default ones."""
         if self.bold_style_weight is None:
             return 1.0
         return self.bold_style_weight / max(self.style_weight, 1e-6)

@@ -10,7 +10,10 @@ from tqdm import tqdm
 from training.fit.loop import StepRecord
 from training.fit.validation import ValidationLoss
 
-BOARD_LOSSES = ("content", "style", "variation", "objective", "checkerboard", "peaks")
+BOARD_LOSSES = (
+    "content", "style", "variation", "objective", "checkerboard", "peaks", "color", "adversarial",
+    "discriminator",
+)  # fmt: skip
 
 
 class Reports:
