@@ -13,7 +13,8 @@ from pathlib import Path
 
 from training.cli.arguments import add_device, command_parser
 from training.cli.run import run, stop_on_signals
-from training.fit.added_style import StyleRequest
+from training.fit.added_style import ADVERSARIAL_WEIGHT, StyleRequest
+from training.fit.adversarial.loss import LOSSES
 from training.fit.collapse import CollapseError
 from training.graphs.added_style import add_style
 
@@ -37,7 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=0.02, help="peak learning rate")
     parser.add_argument("--painting-size", type=int, help="pixels (default: the network's)")
     parser.add_argument("--style-weight", type=float, help="default: the network's")
+    parser.add_argument("--color-weight", type=float, help="default: the network's")
     parser.add_argument("--loss-network", help="vgg16, vgg19 or a file (default: the network's)")
+    parser.add_argument(
+        "--adversarial", action="store_true",
+        help="fit against a discriminator too; --style-weight 0 leaves only that",
+    )  # fmt: skip
+    parser.add_argument("--adversarial-weight", type=float, help=f"default: {ADVERSARIAL_WEIGHT:g}")
+    parser.add_argument("--adversarial-loss", choices=LOSSES, help="default: hinge")
+    parser.add_argument("--discriminator-scales", type=int, help="number of discriminators")
+    parser.add_argument("--discriminator-rate", type=float, help="their peak learning rate")
     parser.add_argument("--sample", type=Path, help="photo for the preview (default: the first)")
     add_device(parser)
     parser.add_argument("--workers", type=int, default=2, help="processes that read photos")

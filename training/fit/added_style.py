@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from app.model_folder import STYLE_ID, ModelFolder, read_folder
+from training.fit.adversarial.loss import LossName
 from training.fit.checkpoint import CHECKPOINT, TrainState, initial_state
 from training.fit.collapse import CollapseError
-from training.fit.data import DataError, find_photos, read_image
+from training.fit.data import DataError, find_photos, load_paintings, read_image
 from training.fit.device import pick_device
 from training.fit.errors import TrainingError
 from training.fit.features import VGG_NAMES, LossNetworkError
@@ -29,19 +30,29 @@ from training.fit.session import FitOptions, fit
 from training.fit.validation import ValidationLoss, held_out_crops, nearest_vector, validate
 from training.fit.weights import load_network
 
+ADVERSARIAL_WEIGHT = 1.0
 UNFROZEN_RATE = 0.1  # learning rates of an unfrozen fit, as a share of the recipe's
 MEAN = "the mean of all styles"
 # The settings that a new style takes from the fit of its network.
 INHERITED = {
     "loss_network", "content_layers", "style_layers", "painting_size", "clip_norm",
     *(name for name in Recipe.model_fields if name.endswith("_weight")),
-}  # fmt: skip
+} - {"adversarial_weight"}  # fmt: skip
+# The settings that `adversarial` brings into effect, and the options for them.
+ADVERSARIAL = {
+    "adversarial_weight": "--adversarial-weight",
+    "adversarial_loss": "--adversarial-loss",
+    "discriminator_scales": "--discriminator-scales",
+    "discriminator_learning_rate": "--discriminator-rate",
+}
 # The option of `training.add_style` that sets each setting of a recipe, for error messages.
 OPTIONS = {name: f"--{name}" for name in ("steps", "crop", "batch", "id", "title", "year")} | {
     "style_learning_rate": "--rate",
     "painting_size": "--painting-size",
     "style_weight": "--style-weight",
+    "color_weight": "--color-weight",
     "name": "--new-network",
+    **ADVERSARIAL,
 }
 
 
@@ -54,7 +65,8 @@ class StyleRequest:
     """The arguments of `training.add_style`. See its help.
 
     id and title default to the painting's file name. painting_size, style_weight and loss_network
-    default to those of the network's fit.
+    default to those of the network's fit. adversarial: also fit against a discriminator, whose settings
+    default to those of a recipe.
     """
 
     painting: Path
@@ -72,6 +84,12 @@ class StyleRequest:
     painting_size: int | None = None
     style_weight: float | None = None
     loss_network: str | None = None
+    adversarial: bool = False
+    adversarial_weight: float | None = None
+    adversarial_loss: LossName | None = None
+    discriminator_scales: int | None = None
+    discriminator_rate: float | None = None
+    color_weight: float | None = None
     sample: Path | None = None
     device: str = "auto"
     workers: int = 2
@@ -139,7 +157,9 @@ def id_from(painting: Path) -> str:
 
 
 def check_request(request: StyleRequest) -> None:
-    """Raise StyleError if the style's id is invalid or its destination exists."""
+    """Raise StyleError if the style's id or its options are invalid or its destination exists."""
+    if not request.adversarial and (given := adversarial_settings(request)):
+        raise StyleError(f"{ADVERSARIAL[next(iter(given))]} needs --adversarial")
     style_id, target = request.style_id, request.new_network
     if not re.fullmatch(STYLE_ID, style_id):
         raise StyleError(
@@ -160,6 +180,17 @@ def check_request(request: StyleRequest) -> None:
         )
 
 
+def adversarial_settings(request: StyleRequest) -> dict[str, Any]:
+    """Return the adversary's settings that the request gives, by their names in a recipe."""
+    given = {
+        "adversarial_weight": request.adversarial_weight,
+        "adversarial_loss": request.adversarial_loss,
+        "discriminator_scales": request.discriminator_scales,
+        "discriminator_learning_rate": request.discriminator_rate,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def fit_style(request: StyleRequest) -> FittedStyle:
     """Fit the vector of a new style, and with `unfreeze` then the whole network.
 
@@ -171,6 +202,7 @@ def fit_style(request: StyleRequest) -> FittedStyle:
     recipe, device = style_recipe(request, folder), pick_device(request.device)
     unfrozen = None if request.unfreeze is None else unfrozen_recipe(recipe, request)
     loss = perceptual_loss(recipe, Path(), device)
+    paintings = load_paintings(recipe, Path()) if recipe.adversarial_weight else []
     sample = read_image(request.sample) if request.sample else _first_readable(photos)
     sheet_photos, crops = sheet_crops(photos), held_out_crops(photos, recipe, device)
     request.run_folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +210,7 @@ def fit_style(request: StyleRequest) -> FittedStyle:
 
     state = frozen_state(recipe, folder, request.checkpoint, loss, crops)
     before = _validate(state, loss, crops)
-    fit(state, loss, photos, request.run_folder, sheet_photos, options)
+    fit(state, loss, photos, request.run_folder, sheet_photos, options, paintings=paintings)
     if unfrozen is not None:
         state, path = initial_state(unfrozen, device), request.unfrozen_checkpoint
         path.parent.mkdir(exist_ok=True)
@@ -186,7 +218,7 @@ def fit_style(request: StyleRequest) -> FittedStyle:
             state.resume(path)
         else:
             state.start_from(request.checkpoint)
-        fit(state, loss, photos, path.parent, sheet_photos, options)
+        fit(state, loss, photos, path.parent, sheet_photos, options, paintings=paintings)
 
     after = _validate(state, loss, crops)
     state.model.cpu()
@@ -208,13 +240,15 @@ def style_recipe(request: StyleRequest, folder: ModelFolder) -> Recipe:
         "phases": [_phase(request, request.steps)],
         "style_learning_rate": request.rate,
     }
-    style = {key: getattr(request, key) for key in ("artist", "year", "license")}
+    style = {key: getattr(request, key) for key in ("artist", "year", "license", "style_weight")}
     title = request.title or request.painting.stem.replace("_", " ").title()
     painting = str(request.painting.resolve())
     values["styles"] = [{"id": request.style_id, "painting": painting, "title": title, **style}]
-    for name in ("painting_size", "style_weight", "loss_network"):
+    for name in ("painting_size", "loss_network", "color_weight"):
         if (value := getattr(request, name)) is not None:
             values[name] = value
+    if request.adversarial:
+        values |= {"adversarial_weight": ADVERSARIAL_WEIGHT} | adversarial_settings(request)
     recipe = _recipe(values, OPTIONS)
     if recipe.loss_network not in VGG_NAMES and not Path(recipe.loss_network).is_file():
         raise LossNetworkError(
@@ -258,7 +292,10 @@ def frozen_state(
         return state
     state.model.network.load_state_dict(network.state_dict())
     vectors = start_vectors(folder, crops.device)
-    name = nearest_vector(state.model.network, vectors, loss, recipe, crops)
+    # A fit without Gram matrices starts from the style with the nearest ones too.
+    usual = recipe.styles[0].model_copy(update={"style_weight": None})
+    measuring = recipe.model_copy(update={"styles": [usual]})
+    name = nearest_vector(state.model.network, vectors, loss, measuring, crops)
     print(f"starting from {name}", flush=True)
     for parameter in (state.model.styles, state.model.bold):
         if parameter is not None:

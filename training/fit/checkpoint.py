@@ -11,6 +11,7 @@ import torch
 
 from app.errors import ModelFolderError
 from app.model_folder import read_folder, write_atomically
+from training.fit.adversarial.adversary import Adversary
 from training.fit.device import device_name
 from training.fit.muon import Muon
 from training.fit.networks.styled import StyledNetwork
@@ -22,9 +23,16 @@ CHECKPOINT = "checkpoint.pt"
 SHAPE = ("layout", "width", "residual_blocks", "quarter_width", "eighth_width", "blocks")
 
 
+ADVERSARY_BETAS = (0.5, 0.99)  # of Adam; the game has no place for a long momentum
+
+
 @dataclass
 class TrainState:
-    """Everything that a checkpoint holds."""
+    """Everything that a checkpoint holds.
+
+    adversary: if the recipe has an adversarial weight. Its optimizer and schedule are then the last
+    of the lists.
+    """
 
     recipe: Recipe
     model: StyledNetwork
@@ -33,6 +41,7 @@ class TrainState:
     step: int = 0  # completed steps
     seconds: float = 0.0  # spent in steps, over all runs of the command
     earlier: list[dict[str, Any]] = field(default_factory=list)  # the fits it started from
+    adversary: Adversary | None = None
 
     @property
     def device(self) -> torch.device:
@@ -51,6 +60,7 @@ class TrainState:
                 "step": self.step,
                 "seconds": self.seconds,
                 "earlier": self.earlier,
+                "adversary": self.adversary and self.adversary.state_dict(),
                 "device": device_name(self.device),
                 "torch": str(torch.__version__),
             },
@@ -70,6 +80,8 @@ class TrainState:
             optimizer.load_state_dict(saved)
         for schedule, saved in zip(self.schedules, checkpoint["schedules"], strict=True):
             schedule.load_state_dict(saved)
+        if self.adversary is not None:
+            self.adversary.load_state_dict(checkpoint["adversary"])
         self.step, self.seconds = checkpoint["step"], checkpoint["seconds"]
         self.earlier = checkpoint["earlier"]
 
@@ -108,7 +120,10 @@ class TrainState:
 
 
 def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
-    """Return the state before the first step: Muon for the kernels, Adam for everything else."""
+    """Return the state before the first step: Muon for the kernels, Adam for everything else.
+
+    A recipe with an adversarial weight also gets discriminators, with an optimizer of their own.
+    """
     torch.manual_seed(recipe.seed)
     model = _model_of(recipe).to(device)
     model = model.to(memory_format=torch.channels_last)
@@ -122,6 +137,11 @@ def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
         {"params": others, "lr": recipe.other_learning_rate},
     ]
     optimizers = [Muon(kernels, recipe.learning_rate), torch.optim.Adam(groups)]
+    adversary = None
+    if recipe.adversarial_weight:
+        adversary = Adversary(recipe).to(device)
+        rate, betas = recipe.discriminator_learning_rate, ADVERSARY_BETAS
+        optimizers.append(torch.optim.Adam(adversary.parameters(), rate, betas))
     schedules: list[torch.optim.lr_scheduler.LRScheduler] = [
         torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
@@ -132,19 +152,24 @@ def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
         )
         for optimizer in optimizers
     ]
-    return TrainState(recipe, model, optimizers, schedules)
+    return TrainState(recipe, model, optimizers, schedules, adversary=adversary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the contents of a checkpoint, on the CPU. Raises RecipeError if it is unreadable."""
+    return load_checkpoint(path, {"recipe", "gallery", "step"})
+
+
+def load_checkpoint(path: Path, keys: set[str], kind: str = "a checkpoint") -> dict[str, Any]:
+    """Return the contents of a checkpoint that has the keys, on the CPU. Raises RecipeError."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RecipeError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise RecipeError(f"{path} is not a checkpoint, or it is damaged") from error
-    if not isinstance(checkpoint, dict) or not {"recipe", "gallery", "step"} <= checkpoint.keys():
-        raise RecipeError(f"{path} is not a checkpoint")
+        raise RecipeError(f"{path} is not {kind}, or it is damaged") from error
+    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
+        raise RecipeError(f"{path} is not {kind}")
     return checkpoint
 
 

@@ -86,6 +86,14 @@ def load_painting(path: Path, shorter_side: int) -> Tensor:
     return _resized(image, shorter_side)
 
 
+def load_paintings(recipe: Recipe, folder: Path) -> list[Tensor]:
+    """Read the painting of every style, at the recipe's size: see load_painting."""
+    return [
+        load_painting(folder / style.painting, size)
+        for style, size in zip(recipe.styles, recipe.painting_sizes, strict=True)
+    ]
+
+
 @dataclass
 class Batch:
     """The samples of one step: photos uint8 [N, 3, crop, crop], style_index int64 [N].

@@ -1,8 +1,8 @@
 """The training loop. It yields a record of every step; progress reports consume the records."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,34 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from training.fit.adversarial.game import Game
+from training.fit.adversarial.health import HealthMonitor
 from training.fit.checkpoint import TrainState
 from training.fit.collapse import CollapseDetector
 from training.fit.data import Batch, Batches
 from training.fit.device import autocast, rank_and_world_size
-from training.fit.losses import PerceptualLoss, checkerboard_loss
-from training.fit.objective import Weights, objective, training_loss
+from training.fit.losses import PerceptualLoss, checkerboard_loss, color_loss
+from training.fit.objective import Penalties, Weights, objective, training_loss
 from training.fit.validation import ValidationLoss, ValidationSet
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Means over a batch. `total` is what training minimises; the others are before weighting."""
+    """Means over a batch. `total` is what training minimises; the others are before weighting.
+
+    adversarial, discriminator: the losses of the network and of its adversary; 0 without one.
+    """
 
     content: float
     style: float
     variation: float
     objective: float
-    checkerboard: float
     peaks: float
+    checkerboard: float
+    color: float
+    adversarial: float
     total: float
+    discriminator: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class StepRecord:
     step: the number of completed steps. images: in this step, over all processes. gradient_norm:
     before clipping. learning_rate: of the network, for the next step. unreadable: messages about
     photos that were skipped. validation: on held-out photos, after the steps that have one.
+    is_healthy: see HealthMonitor; without an adversary, always.
     """
 
     step: int
@@ -50,6 +59,7 @@ class StepRecord:
     seconds: float
     unreadable: list[str]
     validation: ValidationLoss | None = None
+    is_healthy: bool = True
 
     @property
     def images_per_second(self) -> float:
@@ -66,12 +76,14 @@ def training_steps(
     compiled: bool = False,
     held_out: ValidationSet | None = None,
     validate_every: int = 250,
+    paintings: Sequence[Tensor] = (),
 ) -> Iterator[StepRecord]:
     """Run the remaining steps and yield a record after each; `state` is consistent at that time.
 
     workers: processes that read photos. compiled: use torch.compile. validate_every: steps between
-    validations on `held_out`, by the main process. Raises CollapseError before the step that would
-    put NaN into `state`, DataError.
+    validations on `held_out`, by the main process. paintings: [1, 3, H, W] of each style, which an
+    adversary needs. Raises CollapseError or AdversarialError before the step that would put NaN
+    into `state`, DataError.
     """
     recipe, device = state.recipe, state.device
     rank, world_size = rank_and_world_size()
@@ -83,19 +95,32 @@ def training_steps(
         num_workers=workers,
         pin_memory=device.type == "cuda",
     )
-    detector = CollapseDetector()
-    style_weights = torch.tensor(recipe.style_weights, device=device)
+    detector, monitor = CollapseDetector(), HealthMonitor(recipe.adversary.won)
+    game = None
+    if state.adversary is not None:
+        game = Game(state.adversary, paintings, recipe.seed, rank)
     for batch in batches:
         began = time.perf_counter()
+        for optimizer in state.optimizers:
+            optimizer.zero_grad()
         photo, style_index, boldness = _to_device(batch, device)
         with autocast(device):
             pastiche, peaks = paint(photo, style_index, boldness)
             terms = measure(pastiche, photo, style_index)
-        style_weight = style_weights[style_index] * recipe.bold_ratio**boldness
-        losses, norm = _backward(state, pastiche, terms, peaks, style_weight)
+        play = game.play(pastiche, style_index, state.step) if game is not None else None
+        penalties = Penalties(
+            peaks,
+            checkerboard_loss(pastiche, state.model.network.stride),
+            color_loss(pastiche, photo),
+            torch.zeros_like(peaks) if play is None else play.generator,
+        )
+        losses, norm = _backward(state, terms, penalties, style_index, boldness)
         # Before the optimizers, so that no checkpoint contains NaN. This also waits for the GPU,
         # so Ctrl-C almost always arrives here, while weights and step number still agree.
         detector.check(photo, pastiche.detach(), losses.total, norm)
+        if play is not None:
+            monitor.check([norm, play.gradient_norm], play.discriminator, play.variation)
+            losses = replace(losses, discriminator=play.discriminator)
         for optimizer, schedule in zip(state.optimizers, state.schedules, strict=True):
             optimizer.step()
             schedule.step()
@@ -115,27 +140,29 @@ def training_steps(
             seconds=seconds,
             unreadable=batch.unreadable,
             validation=validation,
+            is_healthy=monitor.is_healthy,
         )
 
 
 def _backward(
     state: TrainState,
-    pastiche: Tensor,
     terms: tuple[Tensor, Tensor, Tensor],
-    peaks: Tensor,
-    style_weight: Tensor,
+    penalties: Penalties,
+    style_index: Tensor,
+    boldness: Tensor,
 ) -> tuple[Losses, float]:
     """Compute the gradients, clipped; return the losses and the norm before clipping."""
-    recipe = state.recipe
-    weights = Weights(recipe.content_weight, style_weight, recipe.variation_weight)
+    recipe, ratio = state.recipe, state.recipe.bold_ratio**boldness
+    style_weights = torch.tensor(recipe.style_weights, device=state.device)
+    weights = Weights(
+        recipe.content_weight, style_weights[style_index] * ratio, recipe.variation_weight
+    )
     objectives = objective(weights, *terms)
-    checkerboard = checkerboard_loss(pastiche, state.model.network.stride)
-    total = training_loss(recipe, objectives, peaks, checkerboard)
-    for optimizer in state.optimizers:
-        optimizer.zero_grad()
+    weighted = penalties._replace(adversarial=ratio * penalties.adversarial)
+    total = training_loss(recipe, objectives, weighted)
     total.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
-    values = [*terms, objectives, checkerboard, peaks, total]
+    values = [*terms, objectives, *penalties, total]
     means = torch.stack([value.detach().float().mean() for value in values]).tolist()
     return Losses(*means), float(norm)
 

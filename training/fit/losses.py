@@ -16,6 +16,7 @@ TILE = 32  # pixels; side of the squares whose spectra are computed
 PERIOD = 4  # pixels; the stride of Johnson's layout
 PERIODS_IN_TILE = 8  # of a grid, in the squares whose spectra show it
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of BT.601
 ROUNDING = (1 / 255) ** 2 / 12  # variance of 8-bit rounding; keeps flat tiles from dominating
 
 
@@ -37,6 +38,12 @@ def total_variation(image: Tensor) -> Tensor:
     down = (image[..., 1:, :] - image[..., :-1, :]).abs().flatten(1).mean(1)
     across = (image[..., 1:] - image[..., :-1]).abs().flatten(1).mean(1)
     return down + across
+
+
+def color_loss(image: Tensor, photo: Tensor) -> Tensor:
+    """Mean absolute difference of the chroma, per sample: [N] of two [N, 3, H, W] in [0, 1]."""
+    chroma = image.new_tensor(_CHROMA)
+    return torch.einsum("kc,nchw->nkhw", chroma, image - photo).abs().flatten(1).mean(1)
 
 
 def checkerboard_loss(image: Tensor, period: int = PERIOD) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from training.fit.data import load_painting
+from training.fit.data import load_paintings
 from training.fit.features import load_loss_network
 from training.fit.losses import PerceptualLoss
 from training.fit.recipe import DEFAULTS, Recipe
@@ -25,6 +25,18 @@ class Weights(NamedTuple):
     variation: float | Tensor = 0.0
 
 
+class Penalties(NamedTuple):
+    """What a fit minimises besides the objective, per sample, [N] each, before weighting.
+
+    adversarial: the generator's loss, times the ratio of the sample's boldness.
+    """
+
+    peaks: Tensor
+    checkerboard: Tensor
+    color: Tensor
+    adversarial: Tensor
+
+
 def objective(weights: Weights, content: Term, style: Term, variation: Term | None = None) -> Term:
     """Return the weighted sum of the terms. Without `variation`, its weight has no effect."""
     total: Any = weights.content * content + weights.style * style
@@ -38,16 +50,17 @@ def evaluation_weights(recipe: Recipe) -> list[Weights]:
     return [Weights(recipe.content_weight, weight) for weight in recipe.style_weights]
 
 
-def training_loss(
-    recipe: Recipe, objectives: Tensor, peaks: Tensor, checkerboard: Tensor
-) -> Tensor:
-    """Return the scalar that training minimises, from [N] objectives, peaks and checkerboards.
+def training_loss(recipe: Recipe, objectives: Tensor, penalties: Penalties) -> Tensor:
+    """Return the scalar that training minimises, from [N] objectives and penalties.
 
     The objective's logarithm makes each picture count by the share that it can still improve.
     Otherwise flat photos would dominate: their relative content error is large in any style.
     """
-    total = objectives.clamp_min(1e-6).log().mean() + recipe.peak_weight * peaks.mean()
-    return total + recipe.checkerboard_weight * checkerboard.mean()
+    total = objectives.clamp_min(1e-6).log().mean()
+    total = total + recipe.peak_weight * penalties.peaks.mean()
+    total = total + recipe.checkerboard_weight * penalties.checkerboard.mean()
+    total = total + recipe.color_weight * penalties.color.mean()
+    return total + recipe.adversarial_weight * penalties.adversarial.mean()
 
 
 def perceptual_loss(recipe: Recipe, paintings: Path, device: torch.device) -> PerceptualLoss:
@@ -56,9 +69,6 @@ def perceptual_loss(recipe: Recipe, paintings: Path, device: torch.device) -> Pe
     Raises DataError, LossNetworkError.
     """
     loss_network = load_loss_network(recipe.loss_network)
-    targets = [
-        load_painting(paintings / style.painting, size)
-        for style, size in zip(recipe.styles, recipe.painting_sizes, strict=True)
-    ]
+    targets = load_paintings(recipe, paintings)
     loss = PerceptualLoss(loss_network, targets, recipe.content_layers, recipe.style_layers)
     return loss.to(device).to(memory_format=torch.channels_last)

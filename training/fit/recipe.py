@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from app.model_folder import StyleId
+from training.fit.adversarial.loss import LOSSES, AdversarialLoss, LossName
 from training.fit.errors import TrainingError
 from training.fit.networks.layout import Blocks, CompactLayout, JohnsonLayout, Layout
 
@@ -24,10 +25,11 @@ class RecipeError(TrainingError):
     """A recipe is invalid; the message names the file or setting and what is allowed."""
 
 
+Settings = TypeVar("Settings", bound=BaseModel)
 Weight = Annotated[float, Field(ge=0)]
 
 
-class StyleRecipe(BaseModel):
+class PaintingRecipe(BaseModel):
     """A painting to fit, and its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,15 +39,31 @@ class StyleRecipe(BaseModel):
     artist: str = "unknown"
     year: int | None = None
     license: str = "unknown"
-    painting_size: int | None = Field(
-        default=None, ge=64, description="shorter side in pixels; default: the recipe's"
-    )
-    style_weight: Weight | None = Field(default=None, description="default: the recipe's")
     share: float = Field(
         default=1.0, gt=0, description="share of the samples, relative to the other styles"
     )
 
 
+class StyleRecipe(PaintingRecipe):
+    """A painting whose style a transform network is fitted to."""
+
+    painting_size: int | None = Field(
+        default=None, ge=64, description="shorter side in pixels; default: the recipe's"
+    )
+    style_weight: Weight | None = Field(default=None, description="default: the recipe's")
+
+
+Painting = TypeVar("Painting", bound=PaintingRecipe)
+
+
+def unique_ids(styles: list[Painting]) -> list[Painting]:
+    """Return the styles. Raises ValueError if two have the same id."""
+    if len({style.id for style in styles}) != len(styles):
+        raise ValueError("two styles have the same id")
+    return styles
+
+
+Width = Annotated[int, Field(ge=1, le=1024)]
 Crop = Annotated[int, Field(ge=32, multiple_of=4)]
 Crops = Annotated[
     list[Crop],
@@ -86,7 +104,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    styles: list[StyleRecipe] = Field(min_length=1)
+    styles: Annotated[list[StyleRecipe], AfterValidator(unique_ids)] = Field(min_length=1)
     phases: list[Phase] = Field(min_length=1)
     layout: Literal["johnson", "compact"] = "johnson"
     width: int = Field(default=32, ge=4, le=128, description="channels of the johnson layout")
@@ -114,6 +132,18 @@ class Recipe(BaseModel):
         default=0.1, description="penalty on the pixel grid of upsampling"
     )
     peak_weight: Weight = Field(default=3.0, description="penalty on isolated large activations")
+    color_weight: Weight = Field(default=0.0, description="penalty on changes of chroma")
+    adversarial_weight: Weight = Field(default=0.0, description="0: no discriminator")
+    adversarial_loss: LossName = "hinge"
+    discriminator_widths: list[Width] = Field(
+        default=[32, 64, 96], min_length=1, max_length=8, description="channels after each halving"
+    )
+    discriminator_scales: int = Field(
+        default=2, ge=1, le=4, description="discriminators, each at half the size of the one before"
+    )
+    discriminator_learning_rate: float = Field(default=5e-4, gt=0, description="peak rate of Adam")
+    gradient_penalty: Weight | None = Field(default=None, description="default: the loss's")
+    spectral_norm: bool | None = Field(default=None, description="default: the loss's")
     painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
     learning_rate: float = Field(
         default=0.02, gt=0, description="peak rate of Muon, for the convolutions"
@@ -138,17 +168,35 @@ class Recipe(BaseModel):
         return kind(**self.model_dump(include=names))
 
     @model_validator(mode="after")
-    def _ids_are_unique(self) -> "Recipe":
-        ids = [style.id for style in self.styles]
-        if len(set(ids)) != len(ids):
-            raise ValueError("two styles have the same id")
-        return self
-
-    @model_validator(mode="after")
     def _crops_fit_the_layout(self) -> "Recipe":
         if self.layout == "compact" and any(c % 8 or c < 64 for p in self.phases for c in p.crop):
             raise ValueError("crops of the compact layout must be multiples of 8 from 64 up")
         return self
+
+    @model_validator(mode="after")
+    def _pictures_fit_the_discriminator(self) -> "Recipe":
+        least = 2 ** (len(self.discriminator_widths) + self.discriminator_scales - 1)
+        sides = [*(c for p in self.phases for c in p.crop), *self.painting_sizes]
+        if self.adversarial_weight and min(sides) < least:
+            raise ValueError(
+                f"crops and painting_size must be at least {least} for this many "
+                "discriminator_widths and discriminator_scales"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _boldness_has_a_ratio(self) -> "Recipe":
+        if self.adversarial_weight and self.bold_style_weight and not self.style_weight:
+            raise ValueError(
+                "bold_style_weight needs a style_weight above 0, to which it is relative; "
+                "to fit without Gram matrices, set the style_weight of every style to 0"
+            )
+        return self
+
+    @property
+    def adversary(self) -> AdversarialLoss:
+        """The adversarial loss."""
+        return LOSSES[self.adversarial_loss]
 
     @property
     def painting_sizes(self) -> list[int]:
@@ -163,7 +211,7 @@ class Recipe(BaseModel):
 
     @property
     def bold_ratio(self) -> float:
-        """The style weight of bold vectors over that of default ones, in every style."""
+        """The weights of style and adversary of bold vectors over those of default ones."""
         if self.bold_style_weight is None:
             return 1.0
         return self.bold_style_weight / max(self.style_weight, 1e-6)
@@ -190,6 +238,11 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises RecipeError.
     """
+    return read_settings(path, overrides, Recipe)
+
+
+def read_settings(path: Path, overrides: Iterable[str], kind: type[Settings]) -> Settings:
+    """Read a TOML recipe of another kind. Raises RecipeError."""
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -203,7 +256,7 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         values[key.strip()] = _toml_value(value.strip())
     values.setdefault("name", path.stem)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         lines = (
             f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()

@@ -1,12 +1,13 @@
 """A fit from the command's arguments to its last checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from training.fit.checkpoint import CHECKPOINT, TrainState, initial_state
-from training.fit.data import find_photos
+from training.fit.data import find_photos, load_paintings
 from training.fit.device import pick_device, process_group, rank_and_world_size
 from training.fit.loop import training_steps
 from training.fit.losses import PerceptualLoss
@@ -60,13 +61,14 @@ def train(request: FitRequest) -> tuple[Path, TrainState]:
     if request.validate is not None:
         held_out = validation_set(find_photos(request.validate), recipe, device)
     loss = perceptual_loss(recipe, request.paintings, device)
+    paintings = load_paintings(recipe, request.paintings) if recipe.adversarial_weight else []
     state = initial_state(recipe, device)
     if (folder / CHECKPOINT).exists():
         state.resume(folder / CHECKPOINT)
     elif request.start_from is not None:
         state.start_from(request.start_from)
     with process_group(device):
-        fit(state, loss, photos, folder, sheet_crops(photos), request.options, held_out)
+        fit(state, loss, photos, folder, sheet_crops(photos), request.options, held_out, paintings)
     return folder / CHECKPOINT, state
 
 
@@ -78,10 +80,13 @@ def fit(
     sheet_photos: list[Tensor],
     options: FitOptions = FitOptions(),
     held_out: ValidationSet | None = None,
+    paintings: Sequence[Tensor] = (),
 ) -> None:
     """Run the remaining steps; write checkpoints, TensorBoard scalars and previews to `folder`.
 
-    Ctrl-C saves a checkpoint before it raises KeyboardInterrupt. Raises CollapseError, DataError.
+    paintings: see training_steps. Ctrl-C saves a checkpoint before it raises KeyboardInterrupt. A
+    step at which the adversary is winning replaces no checkpoint. Raises CollapseError,
+    AdversarialError, DataError.
     """
     is_main, steps = rank_and_world_size()[0] == 0, state.recipe.steps
     records = training_steps(
@@ -92,13 +97,15 @@ def fit(
         compiled=options.compiled,
         held_out=held_out,
         validate_every=options.sheet_every,
+        paintings=paintings,
     )
     with Reports(folder, state.step, steps, options.log_every, is_main=is_main) as reports:
         try:
             for record in records:
                 reports.add(record)
                 if is_main and (record.step % options.sheet_every == 0 or record.step == steps):
-                    state.save(folder)
+                    if record.is_healthy or record.step == steps:
+                        state.save(folder)
                     sheet = preview_sheet(state.model, sheet_photos)
                     sheet.save(folder / f"sheet-{record.step:06}.jpg")
         except KeyboardInterrupt:

@@ -36,8 +36,8 @@ def add_style(request: StyleRequest) -> AddedStyle:
     write_preview(target, style.id, fitted.network, fitted.vector, fitted.sample)
     card = StyleCard(
         **style.model_dump(include={"title", "artist", "year", "license"}),
-        painting_size=recipe.painting_size,
-        style_weight=recipe.style_weight,
+        painting_size=recipe.painting_sizes[0],
+        style_weight=recipe.style_weights[0],
         quality=fitted.after.by_side(),
     )
     bold = None if fitted.bold is None else fitted.bold.numpy()

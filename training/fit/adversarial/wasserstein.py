@@ -30,6 +30,6 @@ def gradient_penalty(
     """
     mixed = torch.lerp(real.detach(), fake.detach(), shares[:, None, None, None])
     mixed.requires_grad_()
-    total = score(mixed).flatten(1).mean(1).sum()
+    total = score(mixed).reshape(len(mixed), -1).mean(1).sum()
     (gradient,) = torch.autograd.grad(total, mixed, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

@@ -6,7 +6,7 @@ from training.fit.networks.discriminator import Discriminator
 
 def discriminator(*, spectral: bool = False) -> Discriminator:
     torch.manual_seed(0)
-    return Discriminator(2, (4, 6, 8), spectral=spectral).eval()
+    return Discriminator(2, (6, 8), spectral=spectral).eval()
 
 
 @torch.no_grad()
