@@ -9,6 +9,7 @@ from app.model_folder import read_folder
 from training.fit.added_style import StyleRequest, style_recipe
 from training.fit.checkpoint import CHECKPOINT, read_checkpoint
 from training.fit.recipe import Recipe, read_recipe
+from training.fit.texture.recipe import TextureRecipe, read_texture_recipe
 
 RECIPE = """
 width = 4
@@ -78,3 +79,30 @@ def assert_same(one: Any, other: Any) -> None:
             assert_same(*pair)
     else:
         assert one == other
+
+
+TEXTURE_RECIPE = """
+widths = [8, 8, 6, 4]
+discriminator_widths = [6, 8]
+patch = 32
+local_noise = 3
+global_noise = 1
+gram_weight = 1.0
+gram_layers = {relu1_1 = 1, relu2_1 = 1}
+phases = [{steps = 3, size = 16, batch = 2}, {steps = 3, size = 32, batch = 2}]
+
+[[styles]]
+id = "wave"
+painting = "0.png"
+title = "Wave"
+
+[[styles]]
+id = "night"
+painting = "1.png"
+title = "Night"
+"""
+
+
+def texture_recipe(place: Path, *overrides: str) -> TextureRecipe:
+    """The recipe of the fixture `texture_place`."""
+    return read_texture_recipe(place / "tiny.toml", overrides)

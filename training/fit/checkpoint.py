@@ -158,14 +158,19 @@ def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the contents of a checkpoint, on the CPU. Raises RecipeError if it is unreadable."""
+    return load_checkpoint(path, {"recipe", "gallery", "step"})
+
+
+def load_checkpoint(path: Path, keys: set[str], kind: str = "a checkpoint") -> dict[str, Any]:
+    """Return the contents of a checkpoint that has the keys, on the CPU. Raises RecipeError."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RecipeError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise RecipeError(f"{path} is not a checkpoint, or it is damaged") from error
-    if not isinstance(checkpoint, dict) or not {"recipe", "gallery", "step"} <= checkpoint.keys():
-        raise RecipeError(f"{path} is not a checkpoint")
+        raise RecipeError(f"{path} is not {kind}, or it is damaged") from error
+    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
+        raise RecipeError(f"{path} is not {kind}")
     return checkpoint
 
 

@@ -2,11 +2,12 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from app.errors import DeviceUnavailable
 
@@ -64,3 +65,17 @@ def process_group(device: torch.device) -> Iterator[None]:
 def rank_and_world_size() -> tuple[int, int]:
     """Return this process's rank and the number of processes; (0, 1) without a process group."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over all processes; without a process group, do nothing.
+
+    For networks of which a step uses only a part, or differentiates twice: unlike
+    DistributedDataParallel, this needs the same gradients on all processes and nothing else.
+    """
+    if not dist.is_initialized():
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= dist.get_world_size()

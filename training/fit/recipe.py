@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,10 +25,11 @@ class RecipeError(TrainingError):
     """A recipe is invalid; the message names the file or setting and what is allowed."""
 
 
+Settings = TypeVar("Settings", bound=BaseModel)
 Weight = Annotated[float, Field(ge=0)]
 
 
-class StyleRecipe(BaseModel):
+class PaintingRecipe(BaseModel):
     """A painting to fit, and its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,13 +39,28 @@ class StyleRecipe(BaseModel):
     artist: str = "unknown"
     year: int | None = None
     license: str = "unknown"
+    share: float = Field(
+        default=1.0, gt=0, description="share of the samples, relative to the other styles"
+    )
+
+
+class StyleRecipe(PaintingRecipe):
+    """A painting whose style a transform network is fitted to."""
+
     painting_size: int | None = Field(
         default=None, ge=64, description="shorter side in pixels; default: the recipe's"
     )
     style_weight: Weight | None = Field(default=None, description="default: the recipe's")
-    share: float = Field(
-        default=1.0, gt=0, description="share of the samples, relative to the other styles"
-    )
+
+
+Painting = TypeVar("Painting", bound=PaintingRecipe)
+
+
+def unique_ids(styles: list[Painting]) -> list[Painting]:
+    """Return the styles. Raises ValueError if two have the same id."""
+    if len({style.id for style in styles}) != len(styles):
+        raise ValueError("two styles have the same id")
+    return styles
 
 
 Width = Annotated[int, Field(ge=1, le=1024)]
@@ -88,7 +104,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    styles: list[StyleRecipe] = Field(min_length=1)
+    styles: Annotated[list[StyleRecipe], AfterValidator(unique_ids)] = Field(min_length=1)
     phases: list[Phase] = Field(min_length=1)
     layout: Literal["johnson", "compact"] = "johnson"
     width: int = Field(default=32, ge=4, le=128, description="channels of the johnson layout")
@@ -150,13 +166,6 @@ class Recipe(BaseModel):
         kind = JohnsonLayout if self.layout == "johnson" else CompactLayout
         names = kind.model_fields.keys() - {"name"}
         return kind(**self.model_dump(include=names))
-
-    @model_validator(mode="after")
-    def _ids_are_unique(self) -> "Recipe":
-        ids = [style.id for style in self.styles]
-        if len(set(ids)) != len(ids):
-            raise ValueError("two styles have the same id")
-        return self
 
     @model_validator(mode="after")
     def _crops_fit_the_layout(self) -> "Recipe":
@@ -229,6 +238,11 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises RecipeError.
     """
+    return read_settings(path, overrides, Recipe)
+
+
+def read_settings(path: Path, overrides: Iterable[str], kind: type[Settings]) -> Settings:
+    """Read a TOML recipe of another kind. Raises RecipeError."""
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -242,7 +256,7 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         values[key.strip()] = _toml_value(value.strip())
     values.setdefault("name", path.stem)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         lines = (
             f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()

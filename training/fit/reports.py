@@ -1,5 +1,6 @@
 """Reports of a running fit: progress bar, TensorBoard scalars, messages about skipped photos."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -56,15 +57,24 @@ class Reports:
         for message in set(record.unreadable) - self._skipped:
             self._skipped.add(message)
             self.print(f"skipped: {message}")
-        if self._board is not None and record.step % self.log_every == 0:
-            self._log(self._board, record)
-            losses = record.losses
-            self._bar.set_postfix_str(
-                f"content {losses.content:.3f} style {losses.style:.4f} "
-                f"{record.images_per_second:.1f} images/s"
-            )
+        losses = record.losses
+        scalars = {f"loss/{name}": getattr(losses, name) for name in BOARD_LOSSES}
+        rates = {"gradient_norm": record.gradient_norm, "learning_rate": record.learning_rate}
         if record.validation is not None:
             self._add_validation(record.step, record.validation)
+        self.advance(
+            record.step,
+            scalars | rates,
+            f"content {losses.content:.3f} style {losses.style:.4f} "
+            f"{record.images_per_second:.1f} images/s",
+        )
+
+    def advance(self, step: int, scalars: Mapping[str, float], summary: str) -> None:
+        """Move the bar on by a step; every `log_every` steps, log scalars and show the summary."""
+        if self._board is not None and step % self.log_every == 0:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
+            self._bar.set_postfix_str(summary)
         self._bar.update()
 
     def _add_validation(self, step: int, loss: ValidationLoss) -> None:
@@ -75,10 +85,3 @@ class Reports:
             f"step {step}: held-out content {loss.content:.3f} style {loss.style:.4f} "
             f"objective {loss.objective:.3f}"
         )
-
-    @staticmethod
-    def _log(board: SummaryWriter, record: StepRecord) -> None:
-        for name in BOARD_LOSSES:
-            board.add_scalar(f"loss/{name}", getattr(record.losses, name), record.step)
-        board.add_scalar("gradient_norm", record.gradient_norm, record.step)
-        board.add_scalar("learning_rate", record.learning_rate, record.step)

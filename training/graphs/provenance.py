@@ -15,12 +15,19 @@ def provenance(checkpoint: dict[str, Any], recipe: Recipe, data: str) -> dict[st
     checkpoint: as `read_checkpoint` returns it. data: what the network was fitted on.
     """
     settings = recipe.model_dump(exclude={"styles", "name", *SHAPE})
-    fits = [*checkpoint["earlier"], {"recipe": settings}]
-    for fit in fits:
+    for fit in checkpoint["earlier"]:
         fit["recipe"]["loss_network"] = Path(fit["recipe"]["loss_network"]).name
+    fitted = fitted_on(checkpoint, settings, data)
+    return {"recipe": fitted.pop("recipe"), "earlier": checkpoint["earlier"], **fitted}
+
+
+def fitted_on(checkpoint: dict[str, Any], settings: dict[str, Any], data: str) -> dict[str, Any]:
+    """Return what the cards of all kinds of fits say. Paths are shortened to file names.
+
+    settings: of the recipe. checkpoint: with `step`, `seconds`, `device` and `torch`.
+    """
     return {
-        "recipe": settings,
-        "earlier": checkpoint["earlier"],
+        "recipe": settings | {"loss_network": Path(settings["loss_network"]).name},
         "steps": checkpoint["step"],
         "seconds": round(checkpoint["seconds"]),
         "device": checkpoint["device"],

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from app.model_folder import read_folder, write_card
-from tests.tools.fits import FITTED, RECIPE
+from tests.tools.fits import FITTED, RECIPE, TEXTURE_RECIPE
 from tests.tools.generated import loss_weights, picture, write_pictures
 from training.fit import validation
 from training.graphs import parity
@@ -53,4 +53,14 @@ def style_place(tmp_path: Path, models: Path) -> Path:
     write_pictures(tmp_path / "photos", 4)
     picture(90, 80, seed=9).save(tmp_path / "New Wave.png")
     save_file(loss_weights(), tmp_path / "loss.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def texture_place(tmp_path: Path) -> Path:
+    """A folder with everything for a texture fit: recipe, paintings, loss network."""
+    write_pictures(tmp_path / "paintings", 2)
+    save_file(loss_weights(), tmp_path / "loss.safetensors")
+    loss_network = f'loss_network = "{tmp_path}/loss.safetensors"\n'
+    (tmp_path / "tiny.toml").write_text(loss_network + TEXTURE_RECIPE)
     return tmp_path

@@ -130,7 +130,7 @@ def test_phases_and_styles_can_be_overridden_as_lists_of_tables(path: Path) -> N
         ('styles=[{id="a", painting="a.png"}]', "styles.0.title: Field required"),
         (
             'styles=[{id="a", painting="a", title="A"}, {id="a", painting="b", title="B"}]',
-            "recipe: Value error, two styles have the same id",
+            "styles: Value error, two styles have the same id",
         ),
     ],
 )

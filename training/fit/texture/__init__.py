@@ -1,0 +1,1 @@
+"""Fits of texture generators: paintings in, textures of any size from noise out."""
