@@ -51,8 +51,10 @@ class TrainState:
     def save(self, folder: Path) -> None:
         """Write the checkpoint file, atomically."""
         content = io.BytesIO()
+        adversary = self.adversary and {"adversary": self.adversary.state_dict()}
         torch.save(
-            {
+            (adversary or {})
+            | {
                 "recipe": self.recipe.model_dump(),
                 "gallery": self.model.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -60,7 +62,6 @@ class TrainState:
                 "step": self.step,
                 "seconds": self.seconds,
                 "earlier": self.earlier,
-                "adversary": self.adversary and self.adversary.state_dict(),
                 "device": device_name(self.device),
                 "torch": str(torch.__version__),
             },

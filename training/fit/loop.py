@@ -124,6 +124,8 @@ def training_steps(
         for optimizer, schedule in zip(state.optimizers, state.schedules, strict=True):
             optimizer.step()
             schedule.step()
+        if state.adversary is not None:
+            state.adversary.update_spectral_norms()
         state.step += 1
         seconds = time.perf_counter() - began
         state.seconds += seconds
