@@ -5,10 +5,9 @@ import hashlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Security
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from ..engine.gallery import Gallery
 from ..engine.network import Network
@@ -20,14 +19,13 @@ from ..model_folder import Style
 from ..options import Options, parse_options
 from ..pixels.images import FORMATS, MEDIA_TYPES
 from .answers import Answers
+from .assets import asset
 from .auth import Keys
 from .body import IMAGE_FIELD, Bodies
 from .disconnect import cancel_on_disconnect
-from .headers import page_policy
+from .headers import API_PAGE_POLICY, PAGE_POLICY
 from .problems import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
 from .problems import Problem
-
-DOCS_HOST = "https://cdn.jsdelivr.net"  # scripts and styles of the API page
 
 
 # All routes and dependencies are coroutines. FastAPI runs plain functions in a thread, which costs
@@ -243,24 +241,27 @@ async def metrics(metrics: MetricsOf) -> Response:
 
 
 @open_router.get("/", include_in_schema=False)
-async def root() -> Response:
-    """Redirect to the API page."""
-    return RedirectResponse("/docs")
+async def page(request: Request) -> Response:
+    """Show the page on which people paint their photographs."""
+    return _page(request, "index.html", PAGE_POLICY)
 
 
 @open_router.get("/docs", include_in_schema=False)
-async def docs() -> Response:
+async def docs(request: Request) -> Response:
     """Show the API page, on which you can try the routes."""
-    page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="Pastiche",
-        swagger_js_url=f"{DOCS_HOST}/npm/swagger-ui-dist@5/swagger-ui-bundle.js",
-        swagger_css_url=f"{DOCS_HOST}/npm/swagger-ui-dist@5/swagger-ui.css",
-        swagger_favicon_url="data:,",
-    )
-    policy = page_policy(bytes(page.body).decode(), DOCS_HOST)
-    page.headers["Content-Security-Policy"] = policy
-    return page
+    return _page(request, "docs.html", API_PAGE_POLICY)
+
+
+@open_router.get("/page/{name}", include_in_schema=False)
+async def page_file(name: str, request: Request) -> Response:
+    """Get a script, style sheet or picture of the two pages."""
+    return _cacheable(request, *await asyncio.to_thread(asset, name))
+
+
+def _page(request: Request, name: str, policy: str) -> Response:
+    response = _cacheable(request, *asset(name))
+    response.headers["Content-Security-Policy"] = policy
+    return response
 
 
 def _series(gallery: Gallery, text: str) -> str:
