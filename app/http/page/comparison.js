@@ -33,7 +33,8 @@ export async function compare(photo, styles, options, pick, ask) {
     const image = await photo.copy(SIDE);
     for (const [index, cell] of cells.entries()) {
       dom.compareStatus.textContent = `Painting ${index + 1} of ${cells.length}`;
-      const fields = { image, ...options(cell.style), format: "jpeg" };
+      const wanted = options(cell.style);
+      const fields = { image, ...wanted, size: Math.min(wanted.size, SIDE), format: "jpeg" };
       const result = await patiently(() => post("/stylize", fields, { signal }), { signal, onWait });
       notice.hide();
       await showBlob(cell.image, result.blob);

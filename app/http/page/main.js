@@ -106,7 +106,7 @@ async function usePhoto(opened) {
   dom.easel.hidden = dom.under.hidden = false;
   dom.before.hidden = dom.split.hidden = !photo.width;
   if (photo.width) {
-    dom.frame.style.setProperty("--ratio", `${photo.width} / ${photo.height}`);
+    dom.frame.style.setProperty("--ratio", photo.width / photo.height);
     dom.before.src = photo.url;
     dom.after.src = photo.url;
   } else {
