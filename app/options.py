@@ -25,7 +25,8 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     style: Annotated[str, Field(max_length=512)] = Field(
-        description="id of a style, or a blend such as `starry_night:0.7,udnie:0.3`"
+        description="id of a style, or a blend such as `starry_night:0.7,udnie:0.3`",
+        examples=["starry_night"],
     )
     strength: float = Field(
         default=Finish.strength,
@@ -39,6 +40,7 @@ class Options(BaseModel):
         default=Finish.size,
         ge=MIN_SIDE,
         le=16384,
+        examples=[1024],
         description="longest side in pixels at which the network paints; a smaller size gives "
         f"broader strokes; by default the image's own size, at most {DEFAULT_MAX_SIDE}; the "
         "pastiche always has the image's size",
@@ -54,6 +56,7 @@ class Options(BaseModel):
         default=None,
         ge=1,
         le=100,
+        examples=[90],
         description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
     )
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ..engine.gallery import Gallery
 from ..engine.network import Network
@@ -17,15 +17,14 @@ from ..metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from ..metrics import Metrics
 from ..model_folder import Style
 from ..options import Options, parse_options
-from ..pixels.images import FORMATS, MEDIA_TYPES
 from .answers import Answers
 from .assets import asset
 from .auth import Keys
 from .body import IMAGE_FIELD, Bodies
 from .disconnect import cancel_on_disconnect
 from .headers import API_PAGE_POLICY, PAGE_POLICY
-from .problems import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
-from .problems import Problem
+from .openapi import form, picture
+from .openapi import problems as _problems
 
 
 # All routes and dependencies are coroutines. FastAPI runs plain functions in a thread, which costs
@@ -51,10 +50,11 @@ class StyleItem(BaseModel):
     id: str = Field(examples=["starry_night"])
     title: str
     artist: str
-    year: int | None
+    year: int | None = None
     license: str
     network: str
-    preview: str | None = Field(description="path of the preview image")
+    max_strength: float = Field(description="largest `strength`: 2 with a bold vector, else 1")
+    preview: str | None = Field(default=None, description="path of the preview image")
 
 
 class StyleList(BaseModel):
@@ -101,61 +101,25 @@ BodiesOf = Annotated[Bodies, Depends(_bodies)]
 AnswersOf = Annotated[Answers, Depends(_answers)]
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        s: {"model": Problem, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}} for s in statuses
-    }
-
-
-def _stylize_openapi() -> dict[str, Any]:
-    options = Options.model_json_schema()["properties"]
-    image = {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}
-    form = {
-        "type": "object",
-        "properties": {IMAGE_FIELD: image, **options},
-        "required": [IMAGE_FIELD],
-    }
-    raw = {"schema": {"type": "string", "format": "binary"}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": form},
-                **{MEDIA_TYPES[f]: raw for f in FORMATS},
-            },
-        },
-        "parameters": [
-            {
-                "in": "query",
-                "name": name,
-                "required": False,
-                "schema": {k: v for k, v in schema.items() if k != "description"},
-                "description": schema["description"] + " (or the form field)",
-            }
-            for name, schema in options.items()
-        ],
-    }
-
-
 @router.post(
     "/stylize",
+    tags=["pictures"],
+    operation_id="stylize",
     response_class=Response,
     responses={
-        200: {
-            "description": "the pastiche, in the size of the input",
-            "content": {
-                m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()
-            },
-        },
+        200: picture("the pastiche, in the size of the input"),
         **_problems(400, 401, 404, 408, 413, 415, 422, 431, 500, 503),
     },
-    openapi_extra=_stylize_openapi(),
+    openapi_extra=form(Options, IMAGE_FIELD),
 )
 async def stylize(
     request: Request, service: ServiceOf, bodies: BodiesOf, answers: AnswersOf
 ) -> Response:
-    """Paint an image in a style. Send each option as a form field or a query parameter."""
+    """Paint an image in a style.
+
+    You can also send the image itself as the body, with `Content-Type: image/*` and the options as
+    query parameters.
+    """
     async with bodies.read(request) as body:
         options = parse_options([*request.query_params.multi_items(), *body.fields])
         request.state.style = _series(service.gallery, options.style)
@@ -174,25 +138,42 @@ async def stylize(
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
 
 
-@router.get("/styles", response_model=StyleList, responses=_problems(401, 431, 503))
+@open_router.get(
+    "/styles",
+    tags=["styles"],
+    operation_id="list_styles",
+    response_model=StyleList,
+    responses=_problems(431, 503),
+)
 async def styles(request: Request, service: ServiceOf) -> Response:
     """List the styles."""
     items = [_item(network, style) for network, style in service.gallery]
-    content = StyleList(styles=items).model_dump_json().encode()
+    content = StyleList(styles=items).model_dump_json(exclude_none=True).encode()
     return _cacheable(request, content, "application/json")
 
 
-@router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(401, 404, 431, 503))
+@open_router.get(
+    "/styles/{style_id}",
+    tags=["styles"],
+    operation_id="get_style",
+    response_model=StyleItem,
+    responses=_problems(404, 431, 503),
+)
 async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Describe one style."""
-    content = _item(*service.gallery.find(style_id)).model_dump_json().encode()
+    content = _item(*service.gallery.find(style_id)).model_dump_json(exclude_none=True).encode()
     return _cacheable(request, content, "application/json")
 
 
-@router.get(
+@open_router.get(
     "/styles/{style_id}/preview",
+    tags=["styles"],
+    operation_id="get_preview",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, **_problems(401, 404, 431, 503)},
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **_problems(404, 431, 503),
+    },
 )
 async def preview(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Get a sample photograph painted in this style."""
@@ -207,13 +188,19 @@ async def preview(style_id: str, request: Request, service: ServiceOf) -> Respon
     return _cacheable(request, content, "image/jpeg")
 
 
-@open_router.get("/healthz")
+@open_router.get("/healthz", tags=["server"], operation_id="get_health")
 async def healthz() -> dict[Literal["status"], Literal["alive"]]:
     """Report that the process is alive."""
     return {"status": "alive"}
 
 
-@open_router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+@open_router.get(
+    "/readyz",
+    tags=["server"],
+    operation_id="get_readiness",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready"}},
+)
 async def readyz(service: ServiceOf) -> Response:
     """Report whether the networks are loaded and working, and requests are accepted."""
     await service.check()
@@ -229,11 +216,15 @@ async def readyz(service: ServiceOf) -> Response:
             styles=len(service.gallery),
         )
     status_code = 200 if service.status == "ready" else 503
-    return JSONResponse(readiness.model_dump(), status_code, headers={"Cache-Control": "no-store"})
+    content = readiness.model_dump(exclude_none=True)
+    return JSONResponse(content, status_code, headers={"Cache-Control": "no-store"})
 
 
 @open_router.get(
-    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+    "/metrics",
+    tags=["server"],
+    operation_id="get_metrics",
+    response_class=PlainTextResponse,
 )
 async def metrics(metrics: MetricsOf) -> Response:
     """Get the metrics in the Prometheus text format."""
@@ -281,6 +272,7 @@ def _item(network: Network, style: Style) -> StyleItem:
         year=card.year,
         license=card.license,
         network=network.name,
+        max_strength=1 if style.bold is None else 2,
         preview=f"/styles/{style.id}/preview" if style.preview else None,
     )
 

@@ -1,6 +1,6 @@
 """Draw the sample picture of the page: a mountain lake, made of noise alone.
 
-    python -m tests.tools.sample_picture
+python -m tests.tools.sample_picture
 """
 
 import numpy as np
@@ -69,7 +69,9 @@ def sky(height: int, width: int) -> NDArray[np.float32]:
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None] * np.ones((1, width), np.float32)
     base = blend(color(58, 112, 190), color(250, 214, 168), y**1.7)
     clouds = noise((height, width), 3, 7, 0.56, 21)
-    squeezed = Image.fromarray(clouds).resize((width, height * 3)).crop((0, height, width, 2 * height))
+    squeezed = (
+        Image.fromarray(clouds).resize((width, height * 3)).crop((0, height, width, 2 * height))
+    )
     clouds = np.asarray(squeezed.resize((width, height)), np.float32)
     lit = noise((height, width), 5, 6, 0.55, 22)
     tint = blend(color(214, 196, 204), color(255, 248, 236), lit * 1.3)
