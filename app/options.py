@@ -108,6 +108,15 @@ class GenerateOptions(BaseModel):
         description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
     )
 
+    def check_pixels(self, max_pixels: int) -> None:
+        """Raise BadOption if the texture has more than max_pixels."""
+        pixels = self.width * self.height
+        if pixels > max_pixels:
+            raise BadOption(
+                f"width and height: {self.width}x{self.height} are {pixels:,} pixels; "
+                f"at most {max_pixels:,} are allowed"
+            )
+
 
 AnyOptions = TypeVar("AnyOptions", Options, GenerateOptions)
 

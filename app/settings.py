@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         ge=2**20,
         le=2**40,
         description="limit of all responses that clients have not read yet, in bytes; above it, "
-        "/stylize answers 503",
+        "/stylize and /generate answer 503",
     )
     connections: int = Field(
         default=1000,
@@ -123,7 +123,8 @@ class Settings(BaseSettings):
         default=25_000_000,
         ge=256,
         le=10**9,
-        description="largest image in pixels, both as sent and as painted",
+        description="largest image in pixels, both as sent and as painted; also the "
+        "largest texture",
     )
     queue_pixels: int = Field(
         default=100_000_000,
@@ -149,8 +150,8 @@ class Settings(BaseSettings):
         default=TILE_PIXELS,
         ge=2**16,
         le=10**9,
-        description="images with more pixels are painted in tiles of about this size, which limits "
-        "the memory of an inference",
+        description="images with more pixels are painted in tiles of about this size, and textures "
+        "in tiles of an eighth of it, which limits the memory of an inference",
     )
     jpeg_quality: int = Field(
         default=90, ge=1, le=100, description="default quality of JPEG and WebP responses"

@@ -5,25 +5,25 @@ import pytest
 from PIL import Image
 
 import app
-from app import Stylizer
+from app import Pastiche
 from app.errors import BadOption, ImageTooSmall, UnknownStyle
 
 
 @pytest.fixture(scope="module")
-def stylizer(models: Path) -> Stylizer:
-    return Stylizer(models, "cpu", threads=1)
+def stylizer(models: Path) -> Pastiche:
+    return Pastiche(models, "cpu", threads=1)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "1"])
 def test_an_image_of_any_mode_comes_back_painted_at_its_size(
-    stylizer: Stylizer, photo: Image.Image, mode: str
+    stylizer: Pastiche, photo: Image.Image, mode: str
 ) -> None:
     painted = stylizer.stylize(photo.convert(mode), "warm")
     assert (painted.mode, painted.size) == ("RGB", photo.size)
     assert np.abs(np.asarray(painted).astype(int) - np.asarray(photo)).mean() > 5
 
 
-def test_alpha_comes_back(stylizer: Stylizer, photo: Image.Image) -> None:
+def test_alpha_comes_back(stylizer: Pastiche, photo: Image.Image) -> None:
     photo = photo.copy()
     photo.putalpha(100)
     painted = stylizer.stylize(photo, "warm", strength=0.5, size=64, preserve_colors=True)
@@ -31,13 +31,13 @@ def test_alpha_comes_back(stylizer: Stylizer, photo: Image.Image) -> None:
     assert np.unique(np.asarray(painted)[..., 3]).tolist() == [100]
 
 
-def test_the_image_that_was_given_is_not_changed(stylizer: Stylizer, photo: Image.Image) -> None:
+def test_the_image_that_was_given_is_not_changed(stylizer: Pastiche, photo: Image.Image) -> None:
     before = photo.tobytes()
     stylizer.stylize(photo, "cold")
     assert photo.tobytes() == before
 
 
-def test_the_styles_are_listed(stylizer: Stylizer) -> None:
+def test_the_styles_are_listed(stylizer: Pastiche) -> None:
     assert stylizer.styles["warm"].card.title == "Warm"
     assert len(stylizer.styles) == 3
 
@@ -51,13 +51,13 @@ def test_the_styles_are_listed(stylizer: Stylizer) -> None:
     ],
 )
 def test_a_bad_option_is_refused(
-    stylizer: Stylizer, photo: Image.Image, options: dict[str, object], error: type[Exception]
+    stylizer: Pastiche, photo: Image.Image, options: dict[str, object], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         stylizer.stylize(photo, **options)  # type: ignore[arg-type]
 
 
-def test_an_image_too_small_to_paint_is_refused(stylizer: Stylizer) -> None:
+def test_an_image_too_small_to_paint_is_refused(stylizer: Pastiche) -> None:
     with pytest.raises(ImageTooSmall):
         stylizer.stylize(Image.new("RGB", (15, 200)), "warm")
 

@@ -2,7 +2,7 @@ import inspect
 
 import pytest
 
-from app import Stylizer, stylize
+from app import Pastiche, stylize
 from app.errors import BadOption
 from app.options import Options, answer_format, check_options, parse_options
 from app.pixels.images import Format
@@ -145,7 +145,7 @@ def test_values_that_are_not_text_are_checked_alike() -> None:
         check_options(Options, style="warm", strength=3, size=8)
 
 
-@pytest.mark.parametrize("function", [stylize, Stylizer.stylize], ids=["stylize", "Stylizer"])
+@pytest.mark.parametrize("function", [stylize, Pastiche.stylize], ids=["stylize", "Pastiche"])
 def test_the_library_has_the_same_options_and_defaults(function: object) -> None:
     assert callable(function)
     parameters = inspect.signature(function).parameters
