@@ -123,8 +123,7 @@ class Settings(BaseSettings):
         default=25_000_000,
         ge=256,
         le=10**9,
-        description="largest image in pixels, both as sent and as painted; also the "
-        "largest texture",
+        description="largest image in pixels, both as sent and as painted, and largest texture",
     )
     queue_pixels: int = Field(
         default=100_000_000,
