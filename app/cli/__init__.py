@@ -1,6 +1,5 @@
 """The command `pastiche`. Each subcommand has a module of its own, which imports what it needs."""
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -8,14 +7,8 @@ import click
 
 from .. import __version__
 from ..errors import PasticheError
-from .add_style import add_style
-from .doctor import doctor
-from .generate import generate
-from .serve import serve
-from .styles import styles
-from .stylize import stylize
+from . import add_style, doctor, generate, serve, styles, stylize
 
-CLOSED_PIPE = 141  # the status that a shell reports for a program that SIGPIPE ended
 INTERRUPTED = 130
 
 EXAMPLES = """\b
@@ -40,19 +33,25 @@ def pastiche() -> None:
     """
 
 
-for _command in (stylize, generate, styles, serve, add_style, doctor):
+for _command in (
+    stylize.stylize,
+    generate.generate,
+    styles.styles,
+    serve.serve,
+    add_style.add_style,
+    doctor.doctor,
+):
     pastiche.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status.
 
-    0 is success, 1 an error, 2 wrong usage, 130 Ctrl-C, 141 a closed pipe. arguments: those of the
-    command line by default.
+    0 is success, 1 an error, 2 wrong usage, 130 Ctrl-C. arguments: those of the command line by
+    default. Raises SystemExit(1) when the reader of standard output has gone; Click does.
     """
     try:
         status = pastiche.main(arguments, prog_name="pastiche", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -61,8 +60,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Python flushes standard output when it exits, which would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
     return status if isinstance(status, int) else 0

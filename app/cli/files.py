@@ -5,8 +5,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import click
-
 from ..errors import PasticheError
 
 STANDARD = Path("-")
@@ -26,9 +24,8 @@ def write(path: Path, content: bytes) -> None:
     Raises PasticheError; BrokenPipeError if nobody reads standard output.
     """
     if path == STANDARD:
-        stream = click.get_binary_stream("stdout")
-        stream.write(content)
-        stream.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
