@@ -12,9 +12,9 @@ In a checkout, this package is called `app`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .library import Stylizer, generate, stylize
+    from .library import Pastiche, generate, stylize
 
-__all__ = ["Stylizer", "__version__", "generate", "stylize"]
+__all__ = ["Pastiche", "__version__", "generate", "stylize"]
 
 __version__ = "0.1.0"
 

@@ -1,25 +1,40 @@
-"""The library: paint Pillow images, and make textures."""
+"""The library: paint images, and make textures."""
 
 import secrets
+from collections.abc import Iterable, Iterator
 from functools import cache
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from .engine.device import pick_device
-from .engine.gallery import Gallery
+import numpy as np
+
+from .engine.device import Device, pick_device
+from .engine.gallery import Brush, Gallery
+from .engine.network import Network
 from .errors import ImageTooSmall
 from .model_folder import Style
 from .options import MAX_SEED, GenerateOptions, Options, check_options
 from .pixels.canvas import Finish, canvas, finished
-from .pixels.images import MIN_SIDE, Picture, from_pillow, to_pillow
+from .pixels.images import MIN_SIDE, Picture, Pixels, read_picture, to_pillow
 from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
 
+    AnyImage: TypeAlias = (
+        str | PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+    )
 
-class Stylizer:
-    """Loads the networks once, paints any number of images and makes any number of textures."""
+MAX_PIXELS = 200_000_000  # of an image file, by default
+
+
+class Pastiche:
+    """Loads the networks once, paints any number of images and makes any number of textures.
+
+    Several threads can use one object.
+    """
 
     def __init__(
         self,
@@ -27,53 +42,104 @@ class Stylizer:
         device: DeviceName = "auto",
         threads: int = 0,
         tile_pixels: int = TILE_PIXELS,
+        *,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Load every model folder in the folder `models`.
 
         threads: CPU threads of an inference; 0 is one per core. tile_pixels: larger images are
-        painted in tiles of about this many pixels. Raises ModelFolderError, DeviceUnavailable.
+        painted in tiles of about this many pixels. max_pixels: the largest image file that is
+        decoded. Raises ModelFolderError, DeviceUnavailable.
         """
-        self.gallery = Gallery(Path(models), pick_device(device, threads), tile_pixels)
+        self.device: Device = pick_device(device, threads)
+        self.max_pixels = max_pixels
+        self.gallery = Gallery(Path(models), self.device, tile_pixels)
 
     @property
     def styles(self) -> dict[str, Style]:
         """The styles by id."""
         return {style.id: style for _, style in self.gallery}
 
+    @property
+    def textures(self) -> dict[str, Style]:
+        """The styles that can generate, by id."""
+        return dict(self.gallery.textures)
+
     def paint(self, picture: Picture, style: str, finish: Finish) -> Picture:
         """Paint a decoded picture. Raises UnknownStyle, BadOption, ImageTooSmall."""
-        if min(picture.size) < MIN_SIDE:
-            raise ImageTooSmall(f"each side of the image must have at least {MIN_SIDE} pixels")
+        _check_sides(picture)
         brush = self.gallery.brush(style, finish.strength)
-        painted = brush.network.paint(canvas(picture, finish)[None], brush.vector[None])[0]
-        return finished(picture, painted, finish)
+        return _painted(brush, [picture], finish)[0]
 
     def stylize(
         self,
-        image: "Image.Image",
+        image: "AnyImage",
         style: str,
         *,
         strength: float = 1.0,
         size: int | None = None,
         preserve_colors: bool = False,
     ) -> "Image.Image":
-        """Paint an image of any mode in a style, or in a blend such as `udnie:0.7,great_wave:0.3`.
+        """Paint an image in a style, or in a blend such as `udnie:0.7,great_wave:0.3`.
 
-        strength: from 0, the photograph, through 1, the default, to 2, the boldest. size: longest
-        side in pixels at which the network paints; smaller means broader strokes; by default the
-        image's own, at most 1600. preserve_colors: keep the photograph's colours. Returns an
-        upright image of the input's size, RGB, or RGBA if the input has transparency. Raises
-        UnknownStyle, BadOption, ImageTooSmall.
+        image: the path or the bytes of a JPEG, PNG or WebP file, a Pillow image of any mode, or an
+        array uint8 [H, W, 3] (also [H, W] and [H, W, 4]). strength: from 0, the photograph,
+        through 1, the default, to 2, the boldest. size: longest side in pixels at which the network
+        paints; smaller means broader strokes; by default the image's own, at most 1600.
+        preserve_colors: keep the photograph's colours. Returns an upright image of the input's
+        size, RGB, or RGBA if the input has transparency. Raises UnknownStyle, BadOption,
+        UnsupportedImage, BrokenImage, AnimatedImage, ImageTooSmall, ImageTooLarge; TypeError for an
+        image of another type; OSError if a file cannot be read.
+
+        >>> from pastiche import Pastiche
+        >>> pastiche = Pastiche()
+        >>> pastiche.stylize("photo.jpg", "great_wave", strength=1.5).save("painted.png")
         """
         options = check_options(
             Options, style=style, strength=strength, size=size, preserve_colors=preserve_colors
         )
-        return to_pillow(self.paint(from_pillow(image), options.style, options.finish))
+        picture = read_picture(image, self.max_pixels)
+        return to_pillow(self.paint(picture, options.style, options.finish))
 
-    @property
-    def textures(self) -> dict[str, Style]:
-        """The styles that can generate, by id."""
-        return dict(self.gallery.textures)
+    def stylize_many(
+        self,
+        images: "Iterable[AnyImage]",
+        style: str,
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        preserve_colors: bool = False,
+    ) -> "Iterator[Image.Image]":
+        """Paint many images in one style, see stylize; yield the results in order.
+
+        Successive images of equal size share a batch where that is faster. Options are checked
+        before the first image is read.
+
+        >>> from pathlib import Path
+        >>> from pastiche import Pastiche
+        >>> for number, painted in enumerate(Pastiche().stylize_many(["photo.jpg"], "udnie")):
+        ...     painted.save(f"painted-{number}.jpg")
+        """
+        options = check_options(
+            Options, style=style, strength=strength, size=size, preserve_colors=preserve_colors
+        )
+        brush = self.gallery.brush(options.style, options.strength)
+        return self._painted_in_batches(images, brush, options.finish)
+
+    def _painted_in_batches(
+        self, images: "Iterable[AnyImage]", brush: Brush[Network], finish: Finish
+    ) -> "Iterator[Image.Image]":
+        waiting: list[Picture] = []
+        for image in images:
+            picture = read_picture(image, self.max_pixels)
+            _check_sides(picture)
+            pixels = sum(p.size[0] * p.size[1] for p in [*waiting, picture])
+            if waiting and (waiting[0].size != picture.size or pixels > self.device.batch_pixels):
+                yield from map(to_pillow, _painted(brush, waiting, finish))
+                waiting = []
+            waiting.append(picture)
+        if waiting:
+            yield from map(to_pillow, _painted(brush, waiting, finish))
 
     def make_texture(self, options: GenerateOptions) -> tuple[Picture, int]:
         """Make a texture; returns it with its seed. Raises UnknownStyle, NoGenerator, BadOption.
@@ -122,22 +188,39 @@ class Stylizer:
         return image
 
 
+def _check_sides(picture: Picture) -> None:
+    if min(picture.size) < MIN_SIDE:
+        raise ImageTooSmall(f"each side of the image must have at least {MIN_SIDE} pixels")
+
+
+def _painted(brush: Brush[Network], pictures: list[Picture], finish: Finish) -> list[Picture]:
+    """Paint pictures of equal size in one batch."""
+    canvases: Pixels = np.stack([canvas(picture, finish) for picture in pictures])
+    vectors = np.repeat(brush.vector[None], len(pictures), axis=0)
+    pairs = zip(pictures, brush.network.paint(canvases, vectors), strict=True)
+    return [finished(picture, painted, finish) for picture, painted in pairs]
+
+
 @cache
-def _bundled() -> Stylizer:
-    return Stylizer()
+def _bundled() -> Pastiche:
+    return Pastiche()
 
 
 def stylize(
-    image: "Image.Image",
+    image: "AnyImage",
     style: str,
     *,
     strength: float = 1.0,
     size: int | None = None,
     preserve_colors: bool = False,
 ) -> "Image.Image":
-    """Paint an image in a bundled style, see Stylizer.stylize.
+    """Paint an image in a bundled style, see Pastiche.stylize.
 
     The first call loads the networks; later calls reuse them.
+
+    >>> from pastiche import stylize
+    >>> stylize("photo.jpg", "starry_night").size
+    (120, 80)
     """
     return _bundled().stylize(
         image, style, strength=strength, size=size, preserve_colors=preserve_colors
@@ -153,7 +236,7 @@ def generate(
     tileable: bool = False,
     variation: float = 0.0,
 ) -> "Image.Image":
-    """Make a texture in a bundled style, see Stylizer.generate.
+    """Make a texture in a bundled style, see Pastiche.generate.
 
     The first call loads the networks; later calls reuse them.
     """

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from app.library import Stylizer
+from app.library import Pastiche
 from app.settings import BUNDLED_MODELS
 from training.cli.arguments import command_parser
 from training.cli.run import run
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _variations(options: argparse.Namespace) -> str:
     photo = read_image(options.photo) if options.photo else sample_photos()[0]
-    stylizer = Stylizer(options.models)
+    stylizer = Pastiche(options.models)
     rows = VARIATIONS[options.kind](stylizer, photo, options.styles)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     grid(rows, options.side).save(options.out, quality=88)

@@ -139,6 +139,21 @@ def pick_device(wanted: DeviceName = "auto", threads: int = 0, gpu_memory: int =
     raise AssertionError("the cpu provider is always available")
 
 
+def refusals(device: Device) -> dict[str, str]:
+    """Return why each device that `auto` prefers to this one does not work, by its name."""
+    found: dict[str, str] = {}
+    for name in ORDER:
+        try:
+            candidate = _find_device(name, device.threads, device.memory)
+        except DeviceUnavailable as error:
+            found[name] = str(error)
+            continue
+        if candidate.provider == device.provider:
+            break
+        found[name] = "it works, but another device was asked for"
+    return found
+
+
 def _session_options(device: Device) -> tuple[Any, list[Any] | None]:
     """The SessionOptions and the list of providers for a device."""
     options = ort.SessionOptions()

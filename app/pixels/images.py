@@ -7,6 +7,7 @@ The only module that imports Pillow. Whatever Pillow raises on a client's file b
 import io
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ..errors import BadOption, BrokenImage, ImageTooLarge, ImageTooSmall
+from ..errors import BadOption, BrokenImage, ImageTooLarge, ImageTooSmall, UnsupportedImage
 from .container import FORMATS as FORMATS
 from .container import Format as Format
 from .container import Still, walk
@@ -122,6 +123,40 @@ def from_pillow(image: Image.Image, format: Format = "png") -> Picture:
     if alpha is None:
         return Picture(np.asarray(rgb), None, format)
     return Picture(np.asarray(_fill_transparent(rgb, alpha)), np.asarray(alpha), format)
+
+
+def from_array(array: NDArray[np.generic]) -> Picture:
+    """Convert an array uint8 [H, W], grey, [H, W, 3], RGB in sRGB, or [H, W, 4], RGB and alpha.
+
+    Raises UnsupportedImage for other types and shapes.
+    """
+    shape = array.shape
+    if array.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+        raise UnsupportedImage(
+            f"the array is {array.dtype} {list(shape)}; "
+            "it must be uint8 [H, W], [H, W, 3] or [H, W, 4]"
+        )
+    return from_pillow(Image.fromarray(np.ascontiguousarray(array)))
+
+
+def read_picture(image: object, max_pixels: int) -> Picture:
+    """Decode a path or the bytes of a file, or convert a Pillow image or an array, see from_array.
+
+    Raises TypeError for anything else, OSError if a file cannot be read, ImageTooLarge above
+    max_pixels, and the errors of `decode`.
+    """
+    if isinstance(image, (str, Path)):
+        return decode(Path(image).read_bytes(), max_pixels)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return decode(bytes(image), max_pixels)
+    if isinstance(image, Image.Image):
+        return from_pillow(image)
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    raise TypeError(
+        "an image must be a path, the bytes of a file, a Pillow image or a NumPy array, "
+        f"not {type(image).__name__}"
+    )
 
 
 def _open(still: Still) -> ImageFile:

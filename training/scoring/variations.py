@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from app.errors import PasticheError
-from app.library import Stylizer
+from app.library import Pastiche
 
 STEPS = 5  # of blends and strengths
 CORNERS = 4
@@ -17,7 +17,7 @@ Kind = Literal["blends", "sizes", "strengths"]
 Rows = list[list[Image.Image]]
 
 
-def blends(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
+def blends(stylizer: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
     """Paint STEPS x STEPS bilinear blends of four styles, one in each corner.
 
     Raises PasticheError if there are not four styles or one is unknown.
@@ -28,12 +28,12 @@ def blends(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
     return [[stylizer.stylize(photo, _blend(styles, x, y)) for x in ramp] for y in ramp]
 
 
-def sizes(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
+def sizes(stylizer: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
     """Paint a row for each style, at each of SIZES. Small sizes give broad strokes."""
     return [[stylizer.stylize(photo, style, size=size) for size in SIZES] for style in styles]
 
 
-def strengths(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows:
+def strengths(stylizer: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
     """Paint a row for each style, with strength from 0 to its maximum in STEPS."""
     rows = []
     for style in styles:
@@ -43,7 +43,7 @@ def strengths(stylizer: Stylizer, photo: Image.Image, styles: list[str]) -> Rows
     return rows
 
 
-VARIATIONS: dict[Kind, Callable[[Stylizer, Image.Image, list[str]], Rows]] = {
+VARIATIONS: dict[Kind, Callable[[Pastiche, Image.Image, list[str]], Rows]] = {
     "blends": blends,
     "sizes": sizes,
     "strengths": strengths,

@@ -1,45 +1,59 @@
+import doctest
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 import app
-from app import Stylizer
-from app.errors import BadOption, ImageTooSmall, NoGenerator, UnknownStyle
+from app import Pastiche, library
+from app.errors import (
+    BadOption,
+    ImageTooLarge,
+    ImageTooSmall,
+    NoGenerator,
+    UnknownStyle,
+    UnsupportedImage,
+)
+from app.model_folder import Vector
+from app.pixels.images import Pixels, encode, from_pillow
 
 
 @pytest.fixture(scope="module")
-def stylizer(models: Path) -> Stylizer:
-    return Stylizer(models, "cpu", threads=1)
+def pastiche(models: Path) -> Pastiche:
+    return Pastiche(models, "cpu", threads=1)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "1"])
 def test_an_image_of_any_mode_comes_back_painted_at_its_size(
-    stylizer: Stylizer, photo: Image.Image, mode: str
+    pastiche: Pastiche, photo: Image.Image, mode: str
 ) -> None:
-    painted = stylizer.stylize(photo.convert(mode), "warm")
+    painted = pastiche.stylize(photo.convert(mode), "warm")
     assert (painted.mode, painted.size) == ("RGB", photo.size)
     assert np.abs(np.asarray(painted).astype(int) - np.asarray(photo)).mean() > 5
 
 
-def test_alpha_comes_back(stylizer: Stylizer, photo: Image.Image) -> None:
+def test_alpha_comes_back(pastiche: Pastiche, photo: Image.Image) -> None:
     photo = photo.copy()
     photo.putalpha(100)
-    painted = stylizer.stylize(photo, "warm", strength=0.5, size=64, preserve_colors=True)
+    painted = pastiche.stylize(photo, "warm", strength=0.5, size=64, preserve_colors=True)
     assert painted.mode == "RGBA"
     assert np.unique(np.asarray(painted)[..., 3]).tolist() == [100]
 
 
-def test_the_image_that_was_given_is_not_changed(stylizer: Stylizer, photo: Image.Image) -> None:
+def test_the_image_that_was_given_is_not_changed(pastiche: Pastiche, photo: Image.Image) -> None:
     before = photo.tobytes()
-    stylizer.stylize(photo, "cold")
+    pastiche.stylize(photo, "cold")
     assert photo.tobytes() == before
 
 
-def test_the_styles_are_listed(stylizer: Stylizer) -> None:
-    assert stylizer.styles["warm"].card.title == "Warm"
-    assert len(stylizer.styles) == 3
+def test_the_styles_are_listed(pastiche: Pastiche) -> None:
+    assert pastiche.styles["warm"].card.title == "Warm"
+    assert len(pastiche.styles) == 3
 
 
 @pytest.mark.parametrize(
@@ -51,15 +65,15 @@ def test_the_styles_are_listed(stylizer: Stylizer) -> None:
     ],
 )
 def test_a_bad_option_is_refused(
-    stylizer: Stylizer, photo: Image.Image, options: dict[str, object], error: type[Exception]
+    pastiche: Pastiche, photo: Image.Image, options: dict[str, object], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        stylizer.stylize(photo, **options)  # type: ignore[arg-type]
+        pastiche.stylize(photo, **options)  # type: ignore[arg-type]
 
 
-def test_an_image_too_small_to_paint_is_refused(stylizer: Stylizer) -> None:
+def test_an_image_too_small_to_paint_is_refused(pastiche: Pastiche) -> None:
     with pytest.raises(ImageTooSmall):
-        stylizer.stylize(Image.new("RGB", (15, 200)), "warm")
+        pastiche.stylize(Image.new("RGB", (15, 200)), "warm")
 
 
 def test_the_bundled_gallery_paints_in_one_line(photo: Image.Image) -> None:
@@ -69,11 +83,11 @@ def test_the_bundled_gallery_paints_in_one_line(photo: Image.Image) -> None:
 
 
 @pytest.fixture(scope="module")
-def generating(texture_models: Path) -> Stylizer:
-    return Stylizer(texture_models, "cpu", threads=1)
+def generating(texture_models: Path) -> Pastiche:
+    return Pastiche(texture_models, "cpu", threads=1)
 
 
-def test_a_texture_has_its_size_and_carries_its_seed(generating: Stylizer) -> None:
+def test_a_texture_has_its_size_and_carries_its_seed(generating: Pastiche) -> None:
     texture = generating.generate("warm", 50, 30)
     assert (texture.mode, texture.size) == ("RGB", (50, 30))
     again = generating.generate("warm", 50, 30, seed=texture.info["seed"])
@@ -81,7 +95,7 @@ def test_a_texture_has_its_size_and_carries_its_seed(generating: Stylizer) -> No
     assert generating.generate("warm", 50, 30).tobytes() != texture.tobytes()
 
 
-def test_the_styles_that_can_generate_are_listed(generating: Stylizer) -> None:
+def test_the_styles_that_can_generate_are_listed(generating: Pastiche) -> None:
     assert [style.card.title for style in generating.textures.values()] == ["Sand", "Warm"]
 
 
@@ -98,7 +112,116 @@ def test_the_styles_that_can_generate_are_listed(generating: Stylizer) -> None:
     ],
 )
 def test_a_bad_option_of_a_texture_is_refused(
-    generating: Stylizer, options: dict[str, object], error: type[Exception], message: str
+    generating: Pastiche, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         generating.generate(**{"style": "warm", **options})  # type: ignore[arg-type]
+
+
+def test_a_path_bytes_an_array_and_an_image_are_painted_alike(
+    pastiche: Pastiche, photo: Image.Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.png"
+    photo.save(path)
+    pixels = np.asarray(photo)
+    images = [photo, path, str(path), path.read_bytes(), memoryview(path.read_bytes()), pixels]
+    first, *others = [np.asarray(pastiche.stylize(image, "warm")) for image in images]
+    assert all(np.array_equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("array", "mode"),
+    [
+        (np.full((20, 30), 90, np.uint8), "RGB"),
+        (np.full((20, 30, 4), 90, np.uint8), "RGBA"),
+        (np.full((30, 20, 3), 90, np.uint8).transpose(1, 0, 2), "RGB"),
+    ],
+)
+def test_arrays_may_be_grey_transparent_or_not_contiguous(
+    pastiche: Pastiche, array: NDArray[np.uint8], mode: str
+) -> None:
+    painted = pastiche.stylize(array, "plain")
+    assert (painted.mode, painted.size) == (mode, (30, 20))
+
+
+@pytest.mark.parametrize("shape", [(20,), (20, 30, 2), (1, 20, 30, 3)])
+def test_an_array_of_another_shape_is_a_clear_error(
+    pastiche: Pastiche, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(UnsupportedImage, match=r"it must be uint8 \[H, W\], \[H, W, 3\] or"):
+        pastiche.stylize(np.zeros(shape, np.uint8), "warm")
+    with pytest.raises(UnsupportedImage, match=r"the array is float32 \[20, 30, 3\]"):
+        pastiche.stylize(np.zeros((20, 30, 3), np.float32), "warm")  # type: ignore[arg-type]
+
+
+def test_other_types_and_files_are_clear_errors(pastiche: Pastiche, tmp_path: Path) -> None:
+    with pytest.raises(
+        TypeError, match=r"a path, the bytes of a file, a Pillow image or .* not int"
+    ):
+        pastiche.stylize(3, "warm")  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError):
+        pastiche.stylize(tmp_path / "missing.jpg", "warm")
+    (tmp_path / "text.jpg").write_text("text")
+    with pytest.raises(UnsupportedImage):
+        pastiche.stylize(tmp_path / "text.jpg", "warm")
+
+
+def test_a_file_above_the_limit_is_not_decoded(
+    pastiche: Pastiche, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = encode(from_pillow(Image.new("RGB", (40, 40))), "png")
+    monkeypatch.setattr(pastiche, "max_pixels", 100)
+    with pytest.raises(ImageTooLarge, match="at most 100 are allowed"):
+        pastiche.stylize(content, "warm")
+
+
+def test_many_images_come_back_in_order_and_equal_sizes_share_a_batch(
+    pastiche: Pastiche, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = photo.rotate(90, expand=True)
+    images = [photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), turned, photo]
+    alone = [np.asarray(pastiche.stylize(image, "warm", strength=0.7)) for image in images]
+    (network,) = pastiche.gallery.networks
+    batches: list[int] = []
+    paint = network.paint
+
+    def counted(canvases: Pixels, vectors: Vector) -> Pixels:
+        batches.append(len(canvases))
+        return paint(canvases, vectors)
+
+    monkeypatch.setattr(network, "paint", counted)
+    painted = list(pastiche.stylize_many(iter(images), "warm", strength=0.7))
+    assert batches == [2, 1, 1]
+    for one, other in zip(painted, alone, strict=True):
+        assert np.abs(np.asarray(one).astype(int) - other).max() <= 1
+
+
+def test_many_images_are_read_as_they_are_needed_and_options_are_checked_first(
+    pastiche: Pastiche, photo: Image.Image
+) -> None:
+    def endless() -> Iterator[Image.Image]:
+        while True:
+            yield photo
+
+    assert next(pastiche.stylize_many(endless(), "warm")).size == photo.size
+    with pytest.raises(UnknownStyle):
+        pastiche.stylize_many(endless(), "nope")
+
+
+def test_several_threads_can_share_one_object(pastiche: Pastiche, photo: Image.Image) -> None:
+    wanted = {style: pastiche.stylize(photo, style).tobytes() for style in ("warm", "cold")}
+    with ThreadPoolExecutor(8) as threads:
+        styles = ["warm", "cold"] * 12
+        painted = list(threads.map(lambda style: pastiche.stylize(photo, style).tobytes(), styles))
+    assert painted == [wanted[style] for style in styles]
+
+
+def test_the_examples_in_the_docstrings_work(
+    photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo.save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pastiche", app)
+    failed, attempted = doctest.testmod(library)
+    assert failed == 0
+    assert attempted >= 8

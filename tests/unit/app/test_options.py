@@ -2,7 +2,7 @@ import inspect
 
 import pytest
 
-from app import Stylizer, generate, stylize
+from app import Pastiche, generate, stylize
 from app.errors import BadOption
 from app.options import GenerateOptions, Options, answer_format, check_options, parse_options
 from app.pixels.images import Format
@@ -149,9 +149,9 @@ def test_values_that_are_not_text_are_checked_alike() -> None:
     ("function", "kind"),
     [
         (stylize, Options),
-        (Stylizer.stylize, Options),
+        (Pastiche.stylize, Options),
         (generate, GenerateOptions),
-        (Stylizer.generate, GenerateOptions),
+        (Pastiche.generate, GenerateOptions),
     ],
 )
 def test_the_library_has_the_same_options_and_defaults(

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage import data
 
-from app.library import Stylizer
+from app.library import Pastiche
 from tests.tools.generated import picture, vgg_weights
 from training import compare
 from training.scoring.hatch import LIMIT
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     for place in ("peers/96", "paintings", "faces"):
         (folder / place).mkdir(parents=True)
-    stylizer = Stylizer(models, "cpu")
+    stylizer = Pastiche(models, "cpu")
     for name, image in {
         "cat": Image.fromarray(data.chelsea()).resize((96, 64)),
         "clouds": Image.new("RGB", (96, 96), (120, 140, 200)),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from app.library import Stylizer
+from app.library import Pastiche
 from app.model_folder import read_folder, write_card, write_style
 from tests.tools.generated import loss_weights
 from training import evaluate
@@ -128,7 +128,7 @@ def test_a_search_that_does_not_reach_the_objective_is_marked_as_capped(
 ) -> None:
     # The painting is the served picture itself, and only style has a weight.
     small = photo.resize((96, 64), Image.Resampling.LANCZOS)
-    served = Stylizer(models, "cpu", 1).stylize(small, "warm")
+    served = Pastiche(models, "cpu", 1).stylize(small, "warm")
     served.save(tmp_path / "paintings" / "warm.png")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("content_weight = 0.0\n" + recipe.read_text())

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.library import Stylizer
+from app.library import Pastiche
 from tests.tools.generated import picture
 from training import variations as command
 
@@ -18,7 +18,7 @@ def test_the_command_writes_a_sheet_or_a_clear_error(
 ) -> None:
     photo.save(tmp_path / "photo.png")
     options = [f"--photo={tmp_path / 'photo.png'}", f"--models={models}", "--side=24"]
-    style = min(Stylizer(models).styles)
+    style = min(Pastiche(models).styles)
     out = tmp_path / "new" / "sheet.png"
     assert command.main(["strengths", style, "-o", str(out), *options]) == 0
     with Image.open(out) as sheet:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.library import Stylizer
+from app.library import Pastiche
 from tests.tools.generated import picture
 from training.scoring import variations
 
@@ -14,12 +14,12 @@ def photo() -> Image.Image:
     return picture(48, 32)
 
 
-def painted(stylizer: Stylizer, photo: Image.Image, style: str, **options: float) -> np.ndarray:
+def painted(stylizer: Pastiche, photo: Image.Image, style: str, **options: float) -> np.ndarray:
     return np.asarray(stylizer.stylize(photo, style, **options))  # type: ignore[arg-type]
 
 
 def test_the_corners_of_a_blend_sheet_are_the_four_styles(models: Path, photo: Image.Image) -> None:
-    stylizer = Stylizer(models)
+    stylizer = Pastiche(models)
     names = (sorted(stylizer.styles) * 4)[:4]
     rows = variations.blends(stylizer, photo, names)
     corners = [rows[0][0], rows[0][-1], rows[-1][0], rows[-1][-1]]
@@ -32,7 +32,7 @@ def test_the_corners_of_a_blend_sheet_are_the_four_styles(models: Path, photo: I
 def test_sizes_start_with_the_smallest_and_strengths_with_the_photo(
     models: Path, photo: Image.Image
 ) -> None:
-    stylizer = Stylizer(models)
+    stylizer = Pastiche(models)
     style = min(stylizer.styles)
     (row,) = variations.strengths(stylizer, photo, [style])
     assert np.array_equal(np.asarray(row[0]), np.asarray(photo))

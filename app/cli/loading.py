@@ -1,0 +1,44 @@
+"""What the subcommands share: where the models are, which device to use, and loading both."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from ..settings import DeviceName, Settings, read_settings
+
+if TYPE_CHECKING:
+    from ..library import Pastiche
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --models and --device to a command."""
+    models = click.option(
+        "--models", type=click.Path(path_type=Path), help="Folder of model folders."
+    )
+    device = click.option("--device", type=click.Choice(get_args(DeviceName)), help="Where to run.")
+    return models(device(command))
+
+
+def settings_of(**values: object) -> Settings:
+    """Return the settings of the environment, with those values that are not None instead.
+
+    Raises SettingsError.
+    """
+    return read_settings(**{name: value for name, value in values.items() if value is not None})
+
+
+def load(settings: Settings) -> "Pastiche":
+    """Load the models. Raises ModelFolderError, DeviceUnavailable."""
+    from ..library import Pastiche  # fails with a clear message if ONNX Runtime is missing
+
+    logging.basicConfig(level="WARNING", format="%(message)s")
+    return Pastiche(
+        settings.models,
+        settings.device,
+        settings.threads,
+        settings.tile_pixels,
+        max_pixels=settings.max_pixels,
+    )
