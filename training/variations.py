@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _variations(options: argparse.Namespace) -> str:
     photo = read_image(options.photo) if options.photo else sample_photos()[0]
-    stylizer = Pastiche(options.models)
-    rows = VARIATIONS[options.kind](stylizer, photo, options.styles)
+    pastiche = Pastiche(options.models)
+    rows = VARIATIONS[options.kind](pastiche, photo, options.styles)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     grid(rows, options.side).save(options.out, quality=88)
     return f"{options.out}: {options.kind} of {', '.join(options.styles)}"

@@ -17,7 +17,7 @@ Kind = Literal["blends", "sizes", "strengths"]
 Rows = list[list[Image.Image]]
 
 
-def blends(stylizer: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
+def blends(pastiche: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
     """Paint STEPS x STEPS bilinear blends of four styles, one in each corner.
 
     Raises PasticheError if there are not four styles or one is unknown.
@@ -25,21 +25,21 @@ def blends(stylizer: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
     if len(styles) != CORNERS:
         raise PasticheError(f"blends takes {CORNERS} styles, one for each corner")
     ramp = np.linspace(0, 1, STEPS)
-    return [[stylizer.stylize(photo, _blend(styles, x, y)) for x in ramp] for y in ramp]
+    return [[pastiche.stylize(photo, _blend(styles, x, y)) for x in ramp] for y in ramp]
 
 
-def sizes(stylizer: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
+def sizes(pastiche: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
     """Paint a row for each style, at each of SIZES. Small sizes give broad strokes."""
-    return [[stylizer.stylize(photo, style, size=size) for size in SIZES] for style in styles]
+    return [[pastiche.stylize(photo, style, size=size) for size in SIZES] for style in styles]
 
 
-def strengths(stylizer: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
+def strengths(pastiche: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
     """Paint a row for each style, with strength from 0 to its maximum in STEPS."""
     rows = []
     for style in styles:
-        maximum = 1 if stylizer.styles[style].bold is None else 2
+        maximum = 1 if pastiche.styles[style].bold is None else 2
         ramp = np.linspace(0, maximum, STEPS)
-        rows.append([stylizer.stylize(photo, style, strength=float(s)) for s in ramp])
+        rows.append([pastiche.stylize(photo, style, strength=float(s)) for s in ramp])
     return rows
 
 

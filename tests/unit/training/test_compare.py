@@ -24,14 +24,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     for place in ("peers/96", "paintings", "faces"):
         (folder / place).mkdir(parents=True)
-    stylizer = Pastiche(models, "cpu")
+    pastiche = Pastiche(models, "cpu")
     for name, image in {
         "cat": Image.fromarray(data.chelsea()).resize((96, 64)),
         "clouds": Image.new("RGB", (96, 96), (120, 140, 200)),
     }.items():
         stem = folder / "peers/96" / name
         image.save(f"{stem}.photo.png")
-        stylizer.stylize(image, "warm").save(f"{stem}.copy.warm.jpg", quality=100, subsampling=0)
+        pastiche.stylize(image, "warm").save(f"{stem}.copy.warm.jpg", quality=100, subsampling=0)
         image.save(f"{stem}.photo.warm.jpg", quality=100, subsampling=0)
         hatched = (
             np.asarray(image) + np.array([0, 12, 24, 24, 12, 0])[np.arange(image.width) % 6, None]

@@ -66,8 +66,8 @@ def test_the_response_is_the_texture_with_its_seed_style_device_and_timing(
 
 def test_the_library_makes_the_same_texture(generating: TestClient, texture_models: Path) -> None:
     served = generate(generating, seed=3, variation=1.5, tileable="true")
-    stylizer = Stylizer(texture_models, "cpu", threads=1)
-    image = stylizer.generate("warm", 48, 40, seed=3, variation=1.5, tileable=True)
+    pastiche = Stylizer(texture_models, "cpu", threads=1)
+    image = pastiche.generate("warm", 48, 40, seed=3, variation=1.5, tileable=True)
     assert np.array_equal(pixels(served), np.asarray(image))
 
 

@@ -14,31 +14,31 @@ def photo() -> Image.Image:
     return picture(48, 32)
 
 
-def painted(stylizer: Pastiche, photo: Image.Image, style: str, **options: float) -> np.ndarray:
-    return np.asarray(stylizer.stylize(photo, style, **options))  # type: ignore[arg-type]
+def painted(pastiche: Pastiche, photo: Image.Image, style: str, **options: float) -> np.ndarray:
+    return np.asarray(pastiche.stylize(photo, style, **options))  # type: ignore[arg-type]
 
 
 def test_the_corners_of_a_blend_sheet_are_the_four_styles(models: Path, photo: Image.Image) -> None:
-    stylizer = Pastiche(models)
-    names = (sorted(stylizer.styles) * 4)[:4]
-    rows = variations.blends(stylizer, photo, names)
+    pastiche = Pastiche(models)
+    names = (sorted(pastiche.styles) * 4)[:4]
+    rows = variations.blends(pastiche, photo, names)
     corners = [rows[0][0], rows[0][-1], rows[-1][0], rows[-1][-1]]
     for style, corner in zip(names, corners, strict=True):
-        assert np.array_equal(np.asarray(corner), painted(stylizer, photo, style))
+        assert np.array_equal(np.asarray(corner), painted(pastiche, photo, style))
     middle = ",".join(f"{name}:0.25" for name in names)
-    assert np.array_equal(np.asarray(rows[2][2]), painted(stylizer, photo, middle))
+    assert np.array_equal(np.asarray(rows[2][2]), painted(pastiche, photo, middle))
 
 
 def test_sizes_start_with_the_smallest_and_strengths_with_the_photo(
     models: Path, photo: Image.Image
 ) -> None:
-    stylizer = Pastiche(models)
-    style = min(stylizer.styles)
-    (row,) = variations.strengths(stylizer, photo, [style])
+    pastiche = Pastiche(models)
+    style = min(pastiche.styles)
+    (row,) = variations.strengths(pastiche, photo, [style])
     assert np.array_equal(np.asarray(row[0]), np.asarray(photo))
-    assert np.array_equal(np.asarray(row[-1]), painted(stylizer, photo, style))
-    (row,) = variations.sizes(stylizer, photo, [style])
-    assert np.array_equal(np.asarray(row[0]), painted(stylizer, photo, style, size=384))
+    assert np.array_equal(np.asarray(row[-1]), painted(pastiche, photo, style))
+    (row,) = variations.sizes(pastiche, photo, [style])
+    assert np.array_equal(np.asarray(row[0]), painted(pastiche, photo, style, size=384))
 
 
 def test_a_grid_has_no_gaps() -> None:
