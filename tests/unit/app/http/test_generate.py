@@ -83,7 +83,7 @@ def test_without_a_seed_the_server_draws_one_that_gives_the_same_texture_again(
 
 def test_every_option_reaches_the_texture(generating: TestClient) -> None:
     textures = [
-        generate(generating, seed=1, **{name: value})
+        generate(generating, **{"seed": 1, name: value})
         for name, value in (
             ("seed", 1),
             ("seed", 2),
