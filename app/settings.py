@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         description="API keys, separated by commas; clients must send one of them; if empty, none "
         "is required",
     )
+    cors_origins: str = Field(
+        default="",
+        description="origins of web pages, separated by commas, whose scripts may use the API, "
+        "such as https://example.com; * allows all; if empty, only the server's own pages may",
+    )
     forwarded_allow: str = Field(
         default="",
         description="addresses or networks of trusted gateways, separated by commas, whose "
@@ -185,6 +190,17 @@ class Settings(BaseSettings):
         text = value.get_secret_value()
         if text and not re.fullmatch(r"[!-+\--~]+(?:,[!-+\--~]+)*", text):
             raise ValueError("must be keys of visible ASCII characters, separated by single commas")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in value.split(",") if value else ():
+            if origin != "*" and not re.fullmatch(r"https?://[0-9A-Za-z.:\[\]-]+", origin):
+                raise ValueError(
+                    "must be * or origins such as https://example.com, without a path, "
+                    "separated by single commas"
+                )
         return value
 
     @field_validator("forwarded_allow")
