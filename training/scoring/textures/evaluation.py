@@ -17,7 +17,7 @@ from training.fit.features import load_loss_network
 from training.fit.texture.data import load_texture_painting
 from training.fit.texture.recipe import TextureRecipe
 from training.scoring.contact_sheet import contact_sheet
-from training.scoring.textures.judge import SMALLEST, TextureScores, judge
+from training.scoring.textures.judge import TextureError, TextureScores, judge
 
 SHEET_SIDE = 384  # pixels
 
@@ -48,9 +48,12 @@ def evaluate_textures(request: TextureEvaluationRequest) -> dict[str, TextureSco
     scores: dict[str, TextureScores] = {}
     shown: dict[str, list[Image.Image]] = {"painting": [], "texture": []}
     for id, path in paintings.items():
-        painting = load_texture_painting(path, painting_size(folder), SMALLEST)
+        painting = load_texture_painting(path, painting_size(folder), 1)
         texture = make_texture(generator, id, request.side, request.seed)
-        scores[id] = judge(to_tensor(Image.fromarray(texture)), painting, network, request.seed)
+        try:
+            scores[id] = judge(to_tensor(Image.fromarray(texture)), painting, network, request.seed)
+        except TextureError as error:
+            raise TextureError(f"{id}: {error}") from error
         pixels = (painting[0].permute(1, 2, 0) * 255).round().byte().numpy()
         shown["painting"].append(Image.fromarray(pixels))
         shown["texture"].append(Image.fromarray(texture))
