@@ -73,7 +73,7 @@ def test_some_textures_can_be_chosen(place: Path, capsys: pytest.CaptureFixture[
     [
         ("", "--textures=nothing", "tiny has no texture nothing; it has sand, warm"),
         ("no generator", "", "tiny has no textures"),
-        ("small painting", "", "sand: the painting is 100x300 pixels; each side must be at least 128"),
+        ("small painting", "", "sand: the painting is 100x300 pixels; each side must"),
         ("", "--loss-network=none", "loss network 'none' is neither vgg16 nor vgg19 nor"),
     ],
 )
