@@ -1,7 +1,9 @@
-"""The command `pastiche` with its subcommands `serve`, `stylize` and `styles`."""
+"""The command `pastiche`: its subcommands `serve`, `stylize`, `generate` and `styles`."""
 
 import argparse
 import logging
+import re
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from .errors import PasticheError
-from .options import Options, parse_options
+from .options import MAX_SEED, GenerateOptions, Options, parse_options
 from .pixels.canvas import canvas_size
 from .pixels.images import (
     FORMATS,
@@ -53,9 +55,11 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _styles(arguments: argparse.Namespace) -> int:
-    for style in _stylizer(_settings(arguments)).styles.values():
-        year = f", {style.card.year}" if style.card.year else ""
-        print(f"{style.id:24} {style.card.title} ({style.card.artist}{year})")
+    for entry in _stylizer(_settings(arguments)).gallery.entries():
+        card = entry.style.card
+        year = f", {card.year}" if card.year else ""
+        able = ", ".join(entry.capabilities)
+        print(f"{entry.style.id:24} {card.title} ({card.artist}{year}): {able}")
     return 0
 
 
@@ -80,6 +84,58 @@ def _stylize(arguments: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} of {len(jobs)} photos failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    _check_name(arguments.out, None)
+    every = _texture_options(arguments)
+    settings = _settings(arguments)
+    format = SUFFIXES[arguments.out.suffix.lower()]
+    for options in every:
+        options.check_pixels(settings.max_pixels)
+        check_format(format, options.width, options.height)
+    stylizer = _stylizer(settings)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    for number, options in enumerate(every, start=1):
+        name = arguments.out.name if len(every) == 1 else _numbered(arguments.out, number)
+        texture, seed = stylizer.make_texture(options)
+        content = encode(texture, format, options.quality or settings.jpeg_quality)
+        try:
+            arguments.out.with_name(name).write_bytes(content)
+        except OSError as error:
+            raise PasticheError(f"{arguments.out.with_name(name)}: {error.strerror}") from error
+        print(f"{arguments.out.with_name(name)}: seed {seed}")
+    return 0
+
+
+def _texture_options(arguments: argparse.Namespace) -> list[GenerateOptions]:
+    """The options of each texture: consecutive seeds, from a random one if none is given.
+
+    Raises BadOption, PasticheError.
+    """
+    size = re.fullmatch(r"([0-9]+)[xX]([0-9]+)", arguments.size)
+    if size is None:
+        raise PasticheError(
+            f"size: {arguments.size!r} is not WIDTHxHEIGHT in pixels, such as 1920x1080"
+        )
+    count = int(arguments.count) if re.fullmatch("[0-9]{1,4}", arguments.count) else 0
+    if not count:
+        raise PasticheError(f"count: {arguments.count!r} is not a number from 1 to 9999")
+    values = {name: getattr(arguments, name) for name in ("style", "seed", "variation", "quality")}
+    values |= {"width": size[1], "height": size[2], "tileable": arguments.tileable}
+    first = parse_options(
+        GenerateOptions, [(name, str(value)) for name, value in values.items() if value is not None]
+    )
+    seed = secrets.randbelow(MAX_SEED + 2 - count) if first.seed is None else first.seed
+    if seed + count - 1 > MAX_SEED:
+        raise PasticheError(
+            f"seed: {count} textures need seeds up to {seed + count - 1}; at most {MAX_SEED}"
+        )
+    return [first.model_copy(update={"seed": seed + number}) for number in range(count)]
+
+
+def _numbered(out: Path, number: int) -> str:
+    return f"{out.stem}-{number}{out.suffix}"
 
 
 def _paint(
@@ -168,7 +224,8 @@ def _stylizer(settings: Settings) -> "Stylizer":
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pastiche", description="Repaint photographs in the style of paintings."
+        prog="pastiche",
+        description="Repaint photographs in the style of paintings, and make textures in it.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
@@ -199,6 +256,25 @@ def _parser() -> argparse.ArgumentParser:
         help="output format; by default that of the output file's suffix, or of the input",
     )
     stylize.set_defaults(run=_stylize)
+
+    generate = commands.add_parser("generate", parents=[common], help="make textures")
+    described = {name: field.description for name, field in GenerateOptions.model_fields.items()}
+    generate.add_argument("style", metavar="STYLE", help=described["style"])
+    generate.add_argument(
+        "-o", "--out", type=Path, required=True, help="file to write to; its suffix is the format"
+    )
+    generate.add_argument(
+        "--size", default="512x512", metavar="WIDTHxHEIGHT", help="size in pixels (512x512)"
+    )
+    for name in ("seed", "variation", "quality"):
+        generate.add_argument(f"--{name}", help=described[name])
+    generate.add_argument("--tileable", action="store_true", help=described["tileable"])
+    generate.add_argument(
+        "--count",
+        default="1",
+        help="number of textures; several have consecutive seeds and are written to OUT-1, ...",
+    )
+    generate.set_defaults(run=_generate)
 
     styles = commands.add_parser("styles", parents=[common], help="list the styles")
     styles.set_defaults(run=_styles)

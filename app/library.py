@@ -76,7 +76,10 @@ class Stylizer:
         return dict(self.gallery.textures)
 
     def make_texture(self, options: GenerateOptions) -> tuple[Picture, int]:
-        """Make a texture; returns it with its seed. Raises UnknownStyle, NoGenerator, BadOption."""
+        """Make a texture; returns it with its seed. Raises UnknownStyle, NoGenerator, BadOption.
+
+        The format and the quality in the options are not used.
+        """
         seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
         brush = self.gallery.texture_brush(options.style)
         generator = brush.network

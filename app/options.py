@@ -27,7 +27,8 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     style: Annotated[str, Field(max_length=512)] = Field(
-        description="id of a style, or a blend such as `starry_night:0.7,udnie:0.3`"
+        description="id of a style, or a blend such as `starry_night:0.7,udnie:0.3`",
+        examples=["starry_night"],
     )
     strength: float = Field(
         default=Finish.strength,
@@ -41,6 +42,7 @@ class Options(BaseModel):
         default=Finish.size,
         ge=MIN_SIDE,
         le=MAX_SIDE,
+        examples=[1024],
         description="longest side in pixels at which the network paints; a smaller size gives "
         f"broader strokes; by default the image's own size, at most {DEFAULT_MAX_SIDE}; the "
         "pastiche always has the image's size",
@@ -56,6 +58,7 @@ class Options(BaseModel):
         default=None,
         ge=1,
         le=100,
+        examples=[90],
         description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
     )
 
@@ -75,14 +78,20 @@ class GenerateOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     style: Annotated[str, Field(max_length=512)] = Field(
         description="id of a style that can generate, or a blend such as "
-        "`starry_night:0.7,udnie:0.3`"
+        "`starry_night:0.7,udnie:0.3`",
+        examples=["starry_night"],
     )
-    width: int = Field(default=512, ge=MIN_SIDE, le=MAX_SIDE, description="width in pixels")
-    height: int = Field(default=512, ge=MIN_SIDE, le=MAX_SIDE, description="height in pixels")
+    width: int = Field(
+        default=512, ge=MIN_SIDE, le=MAX_SIDE, description="width in pixels", examples=[1920]
+    )
+    height: int = Field(
+        default=512, ge=MIN_SIDE, le=MAX_SIDE, description="height in pixels", examples=[1080]
+    )
     seed: int | None = Field(
         default=None,
         ge=0,
         le=MAX_SEED,
+        examples=[7],
         description="the same seed gives the same texture; by default a random one",
     )
     tileable: bool = Field(
@@ -94,6 +103,7 @@ class GenerateOptions(BaseModel):
         default=0.0,
         ge=0,
         le=100,
+        examples=[0.5],
         allow_inf_nan=False,
         description="character of the whole texture: each whole number is another, and between two "
         "of them it changes gradually",
@@ -105,8 +115,18 @@ class GenerateOptions(BaseModel):
         default=None,
         ge=1,
         le=100,
+        examples=[90],
         description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
     )
+
+    def check_pixels(self, max_pixels: int) -> None:
+        """Raise BadOption if the texture has more than max_pixels."""
+        pixels = self.width * self.height
+        if pixels > max_pixels:
+            raise BadOption(
+                f"width and height: {self.width}x{self.height} are {pixels:,} pixels; "
+                f"at most {max_pixels:,} are allowed"
+            )
 
 
 AnyOptions = TypeVar("AnyOptions", Options, GenerateOptions)

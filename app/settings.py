@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         description="API keys, separated by commas; clients must send one of them; if empty, none "
         "is required",
     )
+    cors_origins: str = Field(
+        default="",
+        description="origins of web pages, separated by commas, whose scripts may use the API, "
+        "such as https://example.com; * allows all; if empty, only the server's own pages may",
+    )
     forwarded_allow: str = Field(
         default="",
         description="addresses or networks of trusted gateways, separated by commas, whose "
@@ -111,7 +116,7 @@ class Settings(BaseSettings):
         ge=2**20,
         le=2**40,
         description="limit of all responses that clients have not read yet, in bytes; above it, "
-        "/stylize answers 503",
+        "/stylize and /generate answer 503",
     )
     connections: int = Field(
         default=1000,
@@ -123,7 +128,7 @@ class Settings(BaseSettings):
         default=25_000_000,
         ge=256,
         le=10**9,
-        description="largest image in pixels, both as sent and as painted",
+        description="largest image in pixels, both as sent and as painted, and largest texture",
     )
     queue_pixels: int = Field(
         default=100_000_000,
@@ -149,8 +154,8 @@ class Settings(BaseSettings):
         default=TILE_PIXELS,
         ge=2**16,
         le=10**9,
-        description="images with more pixels are painted in tiles of about this size, which limits "
-        "the memory of an inference",
+        description="images with more pixels are painted in tiles of about this size, and textures "
+        "in tiles of an eighth of it, which limits the memory of an inference",
     )
     jpeg_quality: int = Field(
         default=90, ge=1, le=100, description="default quality of JPEG and WebP responses"
@@ -185,6 +190,17 @@ class Settings(BaseSettings):
         text = value.get_secret_value()
         if text and not re.fullmatch(r"[!-+\--~]+(?:,[!-+\--~]+)*", text):
             raise ValueError("must be keys of visible ASCII characters, separated by single commas")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in value.split(",") if value else ():
+            if origin != "*" and not re.fullmatch(r"https?://[0-9A-Za-z.:\[\]-]+", origin):
+                raise ValueError(
+                    "must be * or origins such as https://example.com, without a path, "
+                    "separated by single commas"
+                )
         return value
 
     @field_validator("forwarded_allow")

@@ -1,5 +1,6 @@
 """Real tiny models, real photographs, a real application: what the tests share."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.http.server import create_app
 from app.pixels.images import encode, from_pillow
 from app.settings import Settings, read_settings
 from tests.tools.slow import read_list
+from tests.tools.textures import add_generator
 from training.fit.networks.johnson import JohnsonNetwork
 from training.fit.networks.styled import StyledNetwork
 from training.fit.recipe import Recipe
@@ -75,6 +77,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = tmp_path_factory.mktemp("models")
     make_folder(models / "tiny")
     return models
+
+
+@pytest.fixture(scope="session")
+def texture_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder with a tiny generator; not to be written to."""
+    copied = tmp_path_factory.mktemp("texture_models")
+    shutil.copytree(models / "tiny", copied / "tiny")
+    add_generator(copied / "tiny")
+    return copied
 
 
 @pytest.fixture(scope="session")

@@ -244,13 +244,12 @@ class Gallery:
 
     def find(self, style_id: str) -> tuple[Network, Style]:
         """Return the network and the style of an id. Raises UnknownStyle, which lists all ids."""
-        try:
+        if style_id in self._styles:
             return self._styles[style_id]
-        except KeyError:
-            raise UnknownStyle(
-                f"there is no style {style_id[:64]!r}; "
-                f"the styles are {', '.join(sorted(self._styles))}"
-            ) from None
+        able = ", ".join(sorted(self._styles))
+        if style_id in self._textures:
+            raise UnknownStyle(f"the style {style_id!r} can only generate; the others are {able}")
+        raise UnknownStyle(f"there is no style {style_id[:64]!r}; the styles are {able}")
 
     def find_texture(self, style_id: str) -> tuple[Generator, Style]:
         """Return the generator and the style of an id.

@@ -8,13 +8,16 @@ from ..errors import BadOption, BadOutput, ModelFolderError, OutOfMemory
 from ..model_folder import GeneratorReference, ModelFolder, Vector
 from ..pixels.images import Pixels
 from ..settings import TILE_PIXELS
-from .device import Device, OnnxSession, OpenSession, Session
+from .device import CUDA, Device, OnnxSession, OpenSession, Session
 from .network import SINGLE_VALUE, is_flat
 from .noise import Noise, noise_map
 from .reference import compare
 
 # Pixels. Part of a texture may be of a single colour; a texture with more pixels may not.
 MAX_FLAT_PIXELS = 64 * 64
+# A generator computes at full resolution, so a pixel takes several times the memory that it takes
+# in a network. Small tiles are not slower, as their layers fit into caches.
+TILE_SHARE = 8
 
 
 class Generator:
@@ -29,7 +32,7 @@ class Generator:
         tile_pixels: int = TILE_PIXELS,
         open_session: OpenSession = OnnxSession,
     ) -> None:
-        """Load the graph; textures of more than `tile_pixels` are made in tiles.
+        """Load the graph; textures of more than tile_pixels / TILE_SHARE are made in tiles.
 
         Raises ModelFolderError, also if the folder has no generator; DeviceUnavailable,
         OutOfMemory.
@@ -38,7 +41,7 @@ class Generator:
             raise ModelFolderError(f"{folder.path}: no generator")
         self.folder, self.card = folder, folder.generator
         self.name = f"{folder.card.name} (generator)"
-        self.tile_pixels = tile_pixels
+        self.tile_pixels = tile_pixels // TILE_SHARE
         self._device, self._open_session = device, open_session
         self._session: Session | None = None
         self.rebuild()
@@ -115,7 +118,9 @@ class Generator:
         invalid, `valid` finds them.
         """
         height, width = self._size(noise)
-        if height * width > self.tile_pixels:
+        # In a batch, a few values are rounded differently. CPUs gain little from batches, so there
+        # a texture does not depend on other requests.
+        if height * width > self.tile_pixels or self._device.provider != CUDA:
             pairs = zip(noise, styles, strict=True)
             painted = np.stack([self._paint_tiles(n, s) for n, s in pairs])
         else:
@@ -166,15 +171,6 @@ class Generator:
                 rows = slice(stride * top, stride * bottom)
                 texture[rows, stride * left : stride * right] = tile
         return texture
-
-
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise BadOption if a texture of this size has more than max_pixels."""
-    if width * height > max_pixels:
-        raise BadOption(
-            f"width and height: the texture would have {width}x{height} pixels, "
-            f"{width * height:,} in all; at most {max_pixels:,} are allowed"
-        )
 
 
 def _spans(cells: int, side: int) -> list[tuple[int, int]]:

@@ -25,7 +25,7 @@ from ..pixels.images import (
 )
 from ..settings import Settings
 from .gallery import Brush
-from .generator import Generator, check_size
+from .generator import Generator
 from .network import Network
 from .probe import Probe
 from .recovery import Source
@@ -115,7 +115,7 @@ class Pipeline:
         DeadlineExceeded, OutOfMemory; InferenceFailed, BadOutput.
         """
         width, height = options.width, options.height
-        check_size(width, height, self._settings.max_pixels)
+        options.check_pixels(self._settings.max_pixels)
         format = answer_format(options, accept, "png")
         check_format(format, width, height)
         seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed

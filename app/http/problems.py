@@ -30,12 +30,12 @@ class Problem(BaseModel):
     request_id: str = Field(description="the X-Request-ID of this response")
 
 
-def problem_response(error: PasticheError, request_id: str) -> Response:
-    """Return the response for an error."""
+def problem(error: PasticheError, request_id: str) -> Problem:
+    """Return the problem document for an error."""
     detail = str(error)
     if len(detail) > MAX_DETAIL:
         detail = f"{detail[: MAX_DETAIL - 1]}…"
-    problem = Problem(
+    return Problem(
         type=f"urn:pastiche:{error.code}",
         title=error.title,
         status=error.status,
@@ -43,8 +43,13 @@ def problem_response(error: PasticheError, request_id: str) -> Response:
         code=error.code,
         request_id=request_id,
     )
+
+
+def problem_response(error: PasticheError, request_id: str) -> Response:
+    """Return the response for an error."""
+    content = problem(error, request_id).model_dump()
     headers = {**SECURITY, **error.headers, "X-Request-ID": request_id}
-    return JSONResponse(problem.model_dump(), error.status, headers, MEDIA_TYPE)
+    return JSONResponse(content, error.status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

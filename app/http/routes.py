@@ -2,13 +2,12 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request, Security
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ..engine.gallery import Capability, Entry, Gallery
 from ..engine.pipeline import Pastiche, Texture
@@ -17,18 +16,14 @@ from ..errors import NotFound
 from ..metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from ..metrics import Metrics
 from ..options import GenerateOptions, Options, parse_options
-from ..pixels.images import FORMATS, MEDIA_TYPES
 from .answers import Answers
+from .assets import asset
 from .auth import Keys
 from .body import IMAGE_FIELD, Bodies
 from .disconnect import cancel_on_disconnect
-from .generate import OPENAPI as GENERATE_OPENAPI
-from .generate import SUCCESS as GENERATED
-from .headers import page_policy
-from .problems import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
-from .problems import Problem
-
-DOCS_HOST = "https://cdn.jsdelivr.net"  # scripts and styles of the API page
+from .headers import API_PAGE_POLICY, PAGE_POLICY
+from .openapi import form, picture
+from .openapi import problems as _problems
 
 
 # All routes and dependencies are coroutines. FastAPI runs plain functions in a thread, which costs
@@ -54,10 +49,11 @@ class StyleItem(BaseModel):
     id: str = Field(examples=["starry_night"])
     title: str
     artist: str
-    year: int | None
+    year: int | None = None
     license: str
     network: str
-    preview: str | None = Field(description="path of the preview image")
+    max_strength: float = Field(description="largest `strength`: 2 with a bold vector, else 1")
+    preview: str | None = Field(default=None, description="path of the preview image")
     capabilities: list[Capability] = Field(
         description="the requests that take the style: `stylize`, `generate` or both"
     )
@@ -107,61 +103,25 @@ BodiesOf = Annotated[Bodies, Depends(_bodies)]
 AnswersOf = Annotated[Answers, Depends(_answers)]
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        s: {"model": Problem, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}} for s in statuses
-    }
-
-
-def _stylize_openapi() -> dict[str, Any]:
-    options = Options.model_json_schema()["properties"]
-    image = {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}
-    form = {
-        "type": "object",
-        "properties": {IMAGE_FIELD: image, **options},
-        "required": [IMAGE_FIELD],
-    }
-    raw = {"schema": {"type": "string", "format": "binary"}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": form},
-                **{MEDIA_TYPES[f]: raw for f in FORMATS},
-            },
-        },
-        "parameters": [
-            {
-                "in": "query",
-                "name": name,
-                "required": False,
-                "schema": {k: v for k, v in schema.items() if k != "description"},
-                "description": schema["description"] + " (or the form field)",
-            }
-            for name, schema in options.items()
-        ],
-    }
-
-
 @router.post(
     "/stylize",
+    tags=["pictures"],
+    operation_id="stylize",
     response_class=Response,
     responses={
-        200: {
-            "description": "the pastiche, in the size of the input",
-            "content": {
-                m: {"schema": {"type": "string", "format": "binary"}} for m in MEDIA_TYPES.values()
-            },
-        },
+        200: picture("the pastiche, in the size of the input"),
         **_problems(400, 401, 404, 408, 413, 415, 422, 431, 500, 503),
     },
-    openapi_extra=_stylize_openapi(),
+    openapi_extra=form(Options, IMAGE_FIELD),
 )
 async def stylize(
     request: Request, service: ServiceOf, bodies: BodiesOf, answers: AnswersOf
 ) -> Response:
-    """Paint an image in a style. Send each option as a form field or a query parameter."""
+    """Paint an image in a style.
+
+    You can also send the image itself as the body, with `Content-Type: image/*` and the options as
+    query parameters.
+    """
     async with bodies.read(request) as body:
         options = parse_options(Options, [*request.query_params.multi_items(), *body.fields])
         request.state.style = _series(service.gallery, options.style)
@@ -174,14 +134,22 @@ async def stylize(
 
 @router.post(
     "/generate",
+    tags=["pictures"],
+    operation_id="generate",
     response_class=Response,
-    responses={200: GENERATED, **_problems(400, 401, 404, 408, 413, 415, 422, 431, 500, 503)},
-    openapi_extra=GENERATE_OPENAPI,
+    responses={
+        200: picture("the texture, in the size requested", X_Seed="the seed of the texture"),
+        **_problems(400, 401, 404, 408, 413, 415, 422, 431, 500, 503),
+    },
+    openapi_extra=form(GenerateOptions),
 )
 async def generate(
     request: Request, service: ServiceOf, bodies: BodiesOf, answers: AnswersOf
 ) -> Response:
-    """Make a texture in a style. Send each option as a query parameter or a form field."""
+    """Make a texture in a style.
+
+    You can also send the options as query parameters or as `multipart/form-data`.
+    """
     fields = await bodies.read_options(request)
     options = parse_options(GenerateOptions, [*request.query_params.multi_items(), *fields])
     request.state.style = _series(service.gallery, options.style)
@@ -205,25 +173,42 @@ def _picture(service: Service, answer: Pastiche | Texture) -> Response:
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
 
 
-@router.get("/styles", response_model=StyleList, responses=_problems(401, 431, 503))
+@open_router.get(
+    "/styles",
+    tags=["styles"],
+    operation_id="list_styles",
+    response_model=StyleList,
+    responses=_problems(431, 503),
+)
 async def styles(request: Request, service: ServiceOf) -> Response:
     """List the styles."""
     items = [_item(entry) for entry in service.gallery.entries()]
-    content = StyleList(styles=items).model_dump_json().encode()
+    content = StyleList(styles=items).model_dump_json(exclude_none=True).encode()
     return _cacheable(request, content, "application/json")
 
 
-@router.get("/styles/{style_id}", response_model=StyleItem, responses=_problems(401, 404, 431, 503))
+@open_router.get(
+    "/styles/{style_id}",
+    tags=["styles"],
+    operation_id="get_style",
+    response_model=StyleItem,
+    responses=_problems(404, 431, 503),
+)
 async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Describe one style."""
-    content = _item(service.gallery.entry(style_id)).model_dump_json().encode()
+    content = _item(service.gallery.entry(style_id)).model_dump_json(exclude_none=True).encode()
     return _cacheable(request, content, "application/json")
 
 
-@router.get(
+@open_router.get(
     "/styles/{style_id}/preview",
+    tags=["styles"],
+    operation_id="get_preview",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}}, **_problems(401, 404, 431, 503)},
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **_problems(404, 431, 503),
+    },
 )
 async def preview(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Get a sample photograph painted in this style."""
@@ -238,13 +223,19 @@ async def preview(style_id: str, request: Request, service: ServiceOf) -> Respon
     return _cacheable(request, content, "image/jpeg")
 
 
-@open_router.get("/healthz")
+@open_router.get("/healthz", tags=["server"], operation_id="get_health")
 async def healthz() -> dict[Literal["status"], Literal["alive"]]:
     """Report that the process is alive."""
     return {"status": "alive"}
 
 
-@open_router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+@open_router.get(
+    "/readyz",
+    tags=["server"],
+    operation_id="get_readiness",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready"}},
+)
 async def readyz(service: ServiceOf) -> Response:
     """Report whether the networks are loaded and working, and requests are accepted."""
     await service.check()
@@ -260,11 +251,15 @@ async def readyz(service: ServiceOf) -> Response:
             styles=len(service.gallery),
         )
     status_code = 200 if service.status == "ready" else 503
-    return JSONResponse(readiness.model_dump(), status_code, headers={"Cache-Control": "no-store"})
+    content = readiness.model_dump(exclude_none=True)
+    return JSONResponse(content, status_code, headers={"Cache-Control": "no-store"})
 
 
 @open_router.get(
-    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+    "/metrics",
+    tags=["server"],
+    operation_id="get_metrics",
+    response_class=PlainTextResponse,
 )
 async def metrics(metrics: MetricsOf) -> Response:
     """Get the metrics in the Prometheus text format."""
@@ -272,24 +267,27 @@ async def metrics(metrics: MetricsOf) -> Response:
 
 
 @open_router.get("/", include_in_schema=False)
-async def root() -> Response:
-    """Redirect to the API page."""
-    return RedirectResponse("/docs")
+async def page(request: Request) -> Response:
+    """Show the page on which people paint their photographs."""
+    return _page(request, "index.html", PAGE_POLICY)
 
 
 @open_router.get("/docs", include_in_schema=False)
-async def docs() -> Response:
+async def docs(request: Request) -> Response:
     """Show the API page, on which you can try the routes."""
-    page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="Pastiche",
-        swagger_js_url=f"{DOCS_HOST}/npm/swagger-ui-dist@5/swagger-ui-bundle.js",
-        swagger_css_url=f"{DOCS_HOST}/npm/swagger-ui-dist@5/swagger-ui.css",
-        swagger_favicon_url="data:,",
-    )
-    policy = page_policy(bytes(page.body).decode(), DOCS_HOST)
-    page.headers["Content-Security-Policy"] = policy
-    return page
+    return _page(request, "docs.html", API_PAGE_POLICY)
+
+
+@open_router.get("/page/{name}", include_in_schema=False)
+async def page_file(name: str, request: Request) -> Response:
+    """Get a script, style sheet or picture of the two pages."""
+    return _cacheable(request, *await asyncio.to_thread(asset, name))
+
+
+def _page(request: Request, name: str, policy: str) -> Response:
+    response = _cacheable(request, *asset(name))
+    response.headers["Content-Security-Policy"] = policy
+    return response
 
 
 def _series(gallery: Gallery, text: str) -> str:
@@ -309,6 +307,7 @@ def _item(entry: Entry) -> StyleItem:
         year=card.year,
         license=card.license,
         network=entry.network,
+        max_strength=1 if style.bold is None else 2,
         preview=f"/styles/{style.id}/preview" if style.preview else None,
         capabilities=list(entry.capabilities),
     )

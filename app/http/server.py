@@ -20,7 +20,7 @@ from ..engine.device import OnnxSession, OpenSession
 from ..engine.service import Service
 from ..metrics import Metrics
 from ..settings import Settings
-from . import problems, routes
+from . import cors, openapi, problems, routes
 from .access import Access
 from .answers import Answers
 from .auth import Keys
@@ -75,6 +75,8 @@ def create_app(settings: Settings, open_session: OpenSession = OnnxSession) -> F
     app.include_router(routes.router)
     app.include_router(routes.open_router)
     problems.install(app)
+    openapi.install(app)
+    cors.install(app, settings.cors_origins)
     app.add_middleware(Access, metrics=metrics)
     return app
 

@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_has_one_package_with_the_models(wheel: Path) -> None:
+def test_the_wheel_has_one_package_with_the_page_and_the_models(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     info = f"pastiche_server-{app.__version__}.dist-info"
@@ -78,6 +78,9 @@ def test_the_wheel_has_one_package_with_the_models(wheel: Path) -> None:
     packed = {Path(name).relative_to("pastiche") for name in names if "/models/" in name}
     assert packed == {path for path in models if path.name != "weights.safetensors"}
     assert "pastiche/py.typed" in names
+    page = {f"pastiche/http/page/{path.name}" for path in (ROOT / "app/http/page").iterdir()}
+    assert len(page) > 10
+    assert page <= set(names)
 
 
 def test_installing_adds_one_package_and_its_metadata(environment: Path) -> None:

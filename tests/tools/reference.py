@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from app.metrics import Metrics
-from app.options import Options
+from app.options import GenerateOptions, Options
 from app.settings import BUNDLED_MODELS, PREFIX, Settings
 from tests.tools.repository import ROOT
 
@@ -100,6 +100,11 @@ def options() -> str:
     return table(["option", "values", "default", "meaning"], _fields(Options))
 
 
+def generate_options() -> str:
+    """All options of POST /generate."""
+    return table(["option", "values", "default", "meaning"], _fields(GenerateOptions))
+
+
 def metrics() -> str:
     """All metrics of a server on a machine without a GPU, but those of the process."""
     made = Metrics()
@@ -135,6 +140,7 @@ def modules(root: str) -> str:
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("docs/settings.md", settings),
     "options": ("docs/api.md", options),
+    "options of generate": ("docs/api.md", generate_options),
     "metrics": ("docs/operations.md", metrics),
     "modules of app": ("docs/architecture.md", lambda: modules("app")),
     "modules of training": ("docs/architecture.md", lambda: modules("training")),

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from app.engine.noise import noise_map
 from app.model_folder import (
     GENERATOR_GRAPH,
@@ -42,7 +40,7 @@ def add_generator(
         global_=1,
         waves=WAVES,
         reference=write_generator_reference(
-            folder, noise, np.array(styles[:1]), generate(generator, noise, styles[:1])
+            folder, noise, styles[:1].numpy(), generate(generator, noise, styles[:1])
         ),
     )
     write_generator(folder, card)

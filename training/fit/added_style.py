@@ -65,8 +65,8 @@ class StyleRequest:
     """The arguments of `training.add_style`. See its help.
 
     id and title default to the painting's file name. painting_size, style_weight and loss_network
-    default to those of the network's fit. adversarial: also fit against a discriminator, whose settings
-    default to those of a recipe.
+    default to those of the network's fit. adversarial: also fit against discriminators; their
+    settings default to those of a recipe.
     """
 
     painting: Path

@@ -30,6 +30,11 @@ class Server:
         """Return the pastiche as JPEG, painted at `size` pixels on the longest side."""
         return self._call("POST", f"/stylize?style={style}&size={size}", jpeg)
 
+    def generate(self, style: str, width: int, height: int) -> bytes:
+        """Return a texture as JPEG."""
+        query = f"style={style}&width={width}&height={height}&seed=0&format=jpeg"
+        return self._call("POST", f"/generate?{query}", None)
+
     def peak_mib(self) -> float:
         """Return the peak resident memory of the process in MiB."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()

@@ -90,6 +90,10 @@ def bench(
         ]
     with running_server(path.parent) as server:
         measured |= _memory(server, contenders.style_id)
+    if folder.textures:
+        texture_id = next(iter(folder.textures))
+        with running_server(path.parent) as server:
+            measured["generate"] = _textures(server, texture_id, contenders.style_id, sides, rounds)
     return measured
 
 
@@ -204,6 +208,39 @@ def _memory(server: Server, style_id: str) -> dict[str, Any]:
             f"peak {peak:.0f} MiB"
         )
     return {"full_hd_peak_mib": full_hd, "megapixels": rows}
+
+
+def _textures(
+    server: Server, texture_id: str, style_id: str, sides: Sequence[int], rounds: int
+) -> dict[str, Any]:
+    """Time /generate beside /stylize at each size; measure its memory for many megapixels."""
+    large = []
+    for megapixels in MEGAPIXELS:
+        width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
+        elapsed = _seconds(partial(server.generate, texture_id, width, width * 3 // 4))
+        peak = server.peak_mib()
+        large.append({"megapixels": megapixels, "seconds": elapsed, "peak_mib": peak})
+        print(
+            f"{megapixels:>3} MP generated in {elapsed:.2f} s, {elapsed / megapixels:.3f} s per "
+            f"MP, peak {peak:.0f} MiB"
+        )
+    rows = []
+    for side in sides:
+        jpeg = _jpeg(photograph(side, side))
+        row = median_seconds(
+            {
+                "stylize": partial(server.stylize, jpeg, style_id, side),
+                "generate": partial(server.generate, texture_id, side, side),
+            },
+            rounds,
+        )
+        rows.append({"side": side, **row})
+        print(
+            f"{side:>4}px served: stylize {1e3 * row['stylize']:.0f} ms, "
+            f"generate {1e3 * row['generate']:.0f} ms, "
+            f"generate/stylize {row['generate'] / row['stylize']:.2f}"
+        )
+    return {"rows": rows, "megapixels": large}
 
 
 def _jpeg(pixels: Pixels) -> bytes:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,84 @@ def test_wrong_usage_exits_with_2() -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["stylize"])
     assert stopped.value.code == 2
+
+
+def generate(models: Path, *arguments: object) -> int:
+    common = ["--models", str(models), "--device", "cpu"]
+    return main(["generate", *map(str, arguments), *common])
+
+
+def test_textures_have_consecutive_seeds_and_numbered_names(
+    texture_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out.png"
+    arguments = ["warm", "--size", "48x40", "--tileable", "--variation", "2"]
+    assert generate(texture_models, *arguments, "--seed", 7, "--count", 2, "-o", out) == 0
+    printed = [f"{out.with_name(f'out-{n}.png')}: seed {6 + n}" for n in (1, 2)]
+    assert capsys.readouterr().out.splitlines() == printed
+    assert generate(texture_models, *arguments, "--seed", 8, "-o", out) == 0
+    with Image.open(out) as one, Image.open(out.with_name("out-2.png")) as same:
+        assert one.size == (48, 40)
+        assert one.tobytes() == same.tobytes()
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "out-1.png",
+        "out-2.png",
+        "out.png",
+    ]
+
+
+def test_the_suffix_decides_the_format_and_the_seed_is_printed(
+    texture_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.webp"
+    assert generate(texture_models, "warm:1,sand:2", "-o", out, "--quality", 50) == 0
+    with Image.open(out) as texture:
+        assert (texture.format, texture.size) == ("WEBP", (512, 512))
+    assert re.fullmatch(rf"{re.escape(str(out))}: seed \d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["warm", "--size=512"], "size: '512' is not WIDTHxHEIGHT in pixels, such as 1920x1080"),
+        (["warm", "--size=-5x10"], "size: '-5x10' is not WIDTHxHEIGHT"),
+        (["warm", "--size=0x40"], "width: Input should be greater than or equal to 16"),
+        (["warm", "--size=16000x16000"], "256,000,000 pixels; at most 25,000,000 are allowed"),
+        (["warm", "--size=50x48", "--tileable"], "nearest to 50: 48 and 56"),
+        (["warm", "--seed=x"], "seed: Input should be a valid integer"),
+        (["warm", "--seed=4294967295", "--count=2"], "need seeds up to 4294967296"),
+        (["warm", "--count=0"], "count: '0' is not a number from 1 to 9999"),
+        (["warm", "--count=two"], "count: 'two' is not a number"),
+        (["cold"], "the style 'cold' cannot generate; those that can are sand, warm"),
+        (["nope"], "there is no style 'nope'; those that can generate are sand, warm"),
+    ],
+)
+def test_a_bad_option_of_a_texture_is_one_line_and_nothing_is_written(
+    texture_models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert generate(texture_models, *arguments, "-o", tmp_path / "out.png") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_texture_needs_a_file_name_of_a_known_format(
+    texture_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(texture_models, "warm", "-o", tmp_path / "out.gif") == 1
+    assert "must end in one of .jpg" in capsys.readouterr().err
+
+
+def test_the_styles_are_listed_with_what_they_can_do(
+    texture_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["styles", "--models", str(texture_models), "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "stylize", "stylize", "stylize, generate", "generate"
+    ]  # fmt: skip

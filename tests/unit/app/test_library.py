@@ -6,7 +6,7 @@ from PIL import Image
 
 import app
 from app import Stylizer
-from app.errors import BadOption, ImageTooSmall, UnknownStyle
+from app.errors import BadOption, ImageTooSmall, NoGenerator, UnknownStyle
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,39 @@ def test_the_bundled_gallery_paints_in_one_line(photo: Image.Image) -> None:
     assert app.stylize(photo, "starry_night").size == photo.size
     with pytest.raises(UnknownStyle):
         app.stylize(photo, "nope")
+
+
+@pytest.fixture(scope="module")
+def generating(texture_models: Path) -> Stylizer:
+    return Stylizer(texture_models, "cpu", threads=1)
+
+
+def test_a_texture_has_its_size_and_carries_its_seed(generating: Stylizer) -> None:
+    texture = generating.generate("warm", 50, 30)
+    assert (texture.mode, texture.size) == ("RGB", (50, 30))
+    again = generating.generate("warm", 50, 30, seed=texture.info["seed"])
+    assert again.tobytes() == texture.tobytes()
+    assert generating.generate("warm", 50, 30).tobytes() != texture.tobytes()
+
+
+def test_the_styles_that_can_generate_are_listed(generating: Stylizer) -> None:
+    assert [style.card.title for style in generating.textures.values()] == ["Sand", "Warm"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"style": "nope"}, UnknownStyle, "those that can generate are sand, warm"),
+        ({"style": "plain"}, NoGenerator, "those that can are sand, warm"),
+        ({"width": 0}, BadOption, "width: .*greater than or equal to 16"),
+        ({"height": 20_000}, BadOption, "height: .*less than or equal to 16384"),
+        ({"seed": 0.5}, BadOption, "seed: .*valid integer"),
+        ({"seed": 2**32}, BadOption, "seed: .*4294967295"),
+        ({"tileable": True, "width": 500}, BadOption, "nearest to 500: 496 and 504"),
+    ],
+)
+def test_a_bad_option_of_a_texture_is_refused(
+    generating: Stylizer, options: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        generating.generate(**{"style": "warm", **options})  # type: ignore[arg-type]

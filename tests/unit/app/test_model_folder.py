@@ -12,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from app.errors import ModelFolderError
 from app.model_folder import (
     CARD,
+    GENERATOR_GRAPH,
+    GENERATOR_REFERENCE,
     REFERENCE,
     Card,
     GraphFile,
@@ -23,11 +25,15 @@ from app.model_folder import (
     read_style,
     write_atomically,
     write_card,
+    write_generator,
+    write_generator_reference,
     write_graph,
     write_reference,
     write_style,
+    write_texture,
 )
 from tests.conftest import STYLES
+from tests.tools.textures import TEXTURES, add_generator
 
 STARRY = StyleCard(
     title="Starry Night", artist="Vincent van Gogh", year=1889, license="PD", quality={"ssim": 0.5}
@@ -425,3 +431,90 @@ def test_a_bold_vector_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ModelFolderError, match=r"'bold' is F32 \[3\]; the network needs F32 \[10\]"
     ):
         read_style(path, len(VECTOR))
+
+
+def test_a_generator_and_its_textures_are_read_back_as_written(folder: Path) -> None:
+    written = add_generator(folder)
+    found = read_folder(folder)
+    assert found.generator == written
+    assert list(found.styles) == sorted(STYLES)
+    assert list(found.textures) == sorted(TEXTURES)
+    assert found.textures["sand"].card.title == "Sand"
+    assert found.textures["sand"].vector.shape == (written.style_dimension,)
+    assert found.generator_graph() == (folder / GENERATOR_GRAPH).read_bytes()
+    reference = found.generator_reference()
+    assert reference is not None
+    cells = reference.noise.shape[2:]
+    assert reference.noise.shape == (1, written.channels, *cells)
+    sides = [written.stride * (side - written.margin) for side in cells]
+    assert reference.texture.shape == (1, *sides, 3)
+    card = json.loads((folder / CARD).read_text())
+    assert card["generator"]["global"] == 1  # under the name of the format, not Python's
+
+
+def test_a_generator_is_optional(folder: Path) -> None:
+    found = read_folder(folder)
+    assert found.generator is None
+    assert not found.textures
+    assert found.generator_reference() is None
+    with pytest.raises(ModelFolderError, match="no generator"):
+        found.generator_graph()
+    add_generator(folder)
+    card = read_folder(folder).card
+    assert card.paints_as(found.card)
+    assert card.generator is not None
+    described = card.generator.model_copy(update={"quality": {"a": 1}})
+    assert card.generator.generates_as(described)
+    assert not card.generator.generates_as(described.model_copy(update={"margin": 5}))
+
+
+def test_a_damaged_texture_is_left_out_and_reported(folder: Path) -> None:
+    add_generator(folder)
+    write_texture(folder, "short", VECTOR, StyleCard(title="Short"))
+    (folder / "textures" / "sand.safetensors").write_bytes(b"damaged")
+    found = read_folder(folder)
+    assert list(found.textures) == ["warm"]
+    assert list(found.texture_problems) == ["sand", "short"]
+    assert "textures/short.safetensors" in found.texture_problems["short"]
+    assert not found.problems
+
+
+@pytest.mark.parametrize("file", [GENERATOR_GRAPH, GENERATOR_REFERENCE])
+def test_a_file_of_a_generator_with_a_flipped_byte_is_refused(folder: Path, file: str) -> None:
+    add_generator(folder)
+    content = bytearray((folder / file).read_bytes())
+    content[-1] ^= 1
+    (folder / file).write_bytes(content)
+    found = read_folder(folder)
+    with pytest.raises(ModelFolderError, match=rf"tiny/{file}: .*sha256"):
+        (found.generator_graph if file == GENERATOR_GRAPH else found.generator_reference)()
+
+
+@pytest.mark.parametrize("wrong", ["noise", "style", "texture", "no safetensors"])
+def test_a_reference_that_does_not_fit_the_generator_is_refused(folder: Path, wrong: str) -> None:
+    card = add_generator(folder)
+    reference = read_folder(folder).generator_reference()
+    assert reference is not None
+    tensors: dict[str, Any] = vars(reference).copy()
+    if wrong in tensors:
+        tensors[wrong] = tensors[wrong][:, 1:]
+    entry = write_generator_reference(folder, **tensors)
+    if wrong == "no safetensors":
+        entry = write_graph(folder, GENERATOR_REFERENCE, b"")
+    write_generator(folder, card.model_copy(update={"reference": entry}))
+    with pytest.raises(ModelFolderError, match=r"tiny/generate\.reference\.safetensors: "):
+        read_folder(folder).generator_reference()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("local", 0), ("global", -1), ("stride", 0), ("margin", -1), ("waves", [[1, 2]]), ("new", 1)],
+)
+def test_an_invalid_card_of_a_generator_is_refused_with_its_key(
+    folder: Path, key: str, value: object
+) -> None:
+    add_generator(folder)
+    card = json.loads((folder / CARD).read_text())
+    change_card(folder, generator={**card["generator"], key: value})
+    with pytest.raises(ModelFolderError, match=rf"generator\.{key}"):
+        read_folder(folder)

@@ -2,9 +2,9 @@ import inspect
 
 import pytest
 
-from app import Stylizer, stylize
+from app import Stylizer, generate, stylize
 from app.errors import BadOption
-from app.options import Options, answer_format, check_options, parse_options
+from app.options import GenerateOptions, Options, answer_format, check_options, parse_options
 from app.pixels.images import Format
 
 
@@ -145,15 +145,25 @@ def test_values_that_are_not_text_are_checked_alike() -> None:
         check_options(Options, style="warm", strength=3, size=8)
 
 
-@pytest.mark.parametrize("function", [stylize, Stylizer.stylize], ids=["stylize", "Stylizer"])
-def test_the_library_has_the_same_options_and_defaults(function: object) -> None:
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (stylize, Options),
+        (Stylizer.stylize, Options),
+        (generate, GenerateOptions),
+        (Stylizer.generate, GenerateOptions),
+    ],
+)
+def test_the_library_has_the_same_options_and_defaults(
+    function: object, kind: type[Options] | type[GenerateOptions]
+) -> None:
     assert callable(function)
     parameters = inspect.signature(function).parameters
     options = {name: p for name, p in parameters.items() if name not in ("self", "image")}
     encoding = {"format", "quality"}  # the library returns an image that is not encoded
-    assert options.keys() == Options.model_fields.keys() - encoding
+    assert options.keys() == kind.model_fields.keys() - encoding
     for name, parameter in options.items():
-        field = Options.model_fields[name]
+        field = kind.model_fields[name]
         if field.is_required():
             assert parameter.default is inspect.Parameter.empty
         else:
@@ -198,3 +208,21 @@ def test_the_format_is_the_one_that_accept_prefers_else_the_images(
 @pytest.mark.parametrize("accept", ["", "image/webp", "image/png;q=0"])
 def test_the_format_option_overrides_accept(accept: str) -> None:
     assert answer_format(parsed(format="png"), accept, "jpeg") == "png"
+
+
+def test_only_the_style_of_a_texture_is_required() -> None:
+    options = parse_options(GenerateOptions, [("style", "warm"), ("seed", ""), ("width", "")])
+    assert (options.width, options.height, options.seed) == (512, 512, None)
+    assert (options.tileable, options.variation, options.format) == (False, 0, None)
+
+
+@pytest.mark.parametrize("seed", ["0", "4294967295"])
+def test_seeds_have_32_bits(seed: str) -> None:
+    assert parse_options(GenerateOptions, [("style", "a"), ("seed", seed)]).seed == int(seed)
+
+
+def test_a_texture_may_have_as_many_pixels_as_the_server_allows() -> None:
+    options = check_options(GenerateOptions, style="warm", width=100, height=90)
+    options.check_pixels(9000)
+    with pytest.raises(BadOption, match="100x90 are 9,000 pixels; at most 8,999 are allowed"):
+        options.check_pixels(8999)

@@ -16,6 +16,7 @@ from tests.conftest import STYLES
 from tests.tools.fits import FITTED, added_recipe
 from tests.tools.generated import picture, pixels, planes, write_pictures
 from training import add_style
+from training.fit.adversarial.game import Game, Play
 from training.fit.checkpoint import CHECKPOINT, read_checkpoint
 from training.fit.collapse import CollapseDetector
 from training.fit.objective import perceptual_loss
@@ -72,6 +73,29 @@ def test_a_fitted_vector_lowers_the_objective(
         == added(style_place).card.quality["objective_48"]
         < 0.8 * float(changes[1])
     )
+
+
+def test_an_adversary_alone_moves_the_vector_towards_its_painting(
+    style_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(style_place / "models")
+    seen: list[float] = []
+    real = Game.play
+
+    def play(*arguments: Any) -> Play:
+        found = real(*arguments)
+        seen.append(float(found.generator.mean()))
+        return found
+
+    monkeypatch.setattr(Game, "play", play)
+    more = ["--adversarial", "--style-weight=0", "--steps=30", "--adversarial-loss=cross_entropy"]
+    more += ["--adversarial-weight=10", "--discriminator-rate=1e-6", "--discriminator-scales=1"]
+    assert add_style.main(arguments(style_place, *more)) == 0
+    # The discriminator hardly moves at this rate, so the vector alone lowers the loss.
+    assert sum(seen[-5:]) < sum(seen[:5]) - 0.05
+    assert added(style_place).card.style_weight == 0
+    after = contents(style_place / "models")
+    assert {name: after[name] for name in before} == before
 
 
 def test_no_other_file_of_the_folder_changes(style_place: Path) -> None:
@@ -305,6 +329,13 @@ def damage(place: Path, fault: str) -> None:
             "the loss network '.*none' does not exist; .* --loss-network",
         ),
         ("", {"loss_network": "small.png"}, "", "small.png is not a readable safetensors file"),
+        ("", {}, "--adversarial-weight=2", "--adversarial-weight needs --adversarial"),
+        ("", {}, "--discriminator-scales=1", "--discriminator-scales needs --adversarial"),
+        ("", {}, "--adversarial --adversarial-weight=-1", "--adversarial-weight: Input should be"),
+        ("", {}, "--adversarial --discriminator-scales=0", "--discriminator-scales: Input should"),
+        ("", {}, "--adversarial --discriminator-rate=0", "--discriminator-rate: Input should be"),
+        ("", {}, "--adversarial --discriminator-scales=4", "crops and painting_size must be at le"),
+        ("", {}, "--color-weight=-1", "--color-weight: Input should be greater"),
         ("", {}, "--steps=0", "--steps: Input should be greater"),
         ("", {}, "--crop=33", "--crop: .* multiple of 4"),
         ("", {}, "--rate=nan", "--rate: Input should be"),

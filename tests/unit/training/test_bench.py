@@ -10,7 +10,7 @@ from training.scoring import speed
 
 
 def test_every_path_is_measured(
-    models: Path,
+    texture_models: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -18,14 +18,21 @@ def test_every_path_is_measured(
     monkeypatch.setattr(speed, "FULL_HD", (96, 54))
     monkeypatch.setattr(speed, "MEGAPIXELS", (0.01,))
     small = ["--rounds=1", "--sides", "32", "--batches", "2", f"--json={tmp_path / 'found.json'}"]
-    assert bench.main([f"--network={models / 'tiny'}", *small]) == 0
+    assert bench.main([f"--network={texture_models / 'tiny'}", *small]) == 0
     found = json.loads((tmp_path / "found.json").read_text())
     (row,) = found["rows"]
     assert (found["network"], row["side"], row["batch"]) == ("tiny", 32, 2)
     assert min(row[name] for name in ("pytorch", "plain", "session", "served", "inside")) > 0
     assert found["full_hd_peak_mib"] > 10
     assert [entry["megapixels"] for entry in found["megapixels"]] == [0.01]
-    assert "  2 x   32px" in capsys.readouterr().out
+    generated = found["generate"]
+    assert [entry["megapixels"] for entry in generated["megapixels"]] == [0.01]
+    (row,) = generated["rows"]
+    assert row["side"] == 32
+    assert min(row["stylize"], row["generate"]) > 0
+    printed = capsys.readouterr().out
+    assert "  2 x   32px" in printed
+    assert "32px served: stylize" in printed
 
 
 def test_an_unfitted_network_of_any_width_can_be_measured(tmp_path: Path) -> None:

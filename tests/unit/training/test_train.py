@@ -30,14 +30,25 @@ def arguments(place: Path, *more: str, **paths: str) -> list[str]:
     return [named["recipe"], *options, "--device=cpu", "--workers=0", *more]
 
 
-@pytest.mark.parametrize("moment", ["reading", "checking"])
+ADVERSARY = (
+    "--set=adversarial_weight=1",
+    "--set=discriminator_widths=[4, 4]",
+    "--set=adversarial_loss=wasserstein",
+    "--set=spectral_norm=true",
+)
+
+
+@pytest.mark.parametrize(
+    ("moment", "more"), [("reading", ()), ("checking", ()), ("checking", ADVERSARY)]
+)
 def test_a_stopped_fit_resumes_to_the_same_numbers(
     fit_place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     moment: str,
+    more: tuple[str, ...],
 ) -> None:
-    assert train.main(arguments(fit_place, out="whole")) == 0
+    assert train.main(arguments(fit_place, *more, out="whole")) == 0
 
     owner, name = {"reading": (Batches, "__getitem__"), "checking": (CollapseDetector, "check")}[
         moment
@@ -52,7 +63,7 @@ def test_a_stopped_fit_resumes_to_the_same_numbers(
         return real(*arguments)
 
     monkeypatch.setattr(owner, name, press_ctrl_c)
-    assert train.main(arguments(fit_place)) == 130
+    assert train.main(arguments(fit_place, *more)) == 130
     stopped = checkpoint(fit_place)
     assert stopped["step"] == 3
     assert "holds step 3, run again to resume" in capsys.readouterr().out
@@ -60,9 +71,10 @@ def test_a_stopped_fit_resumes_to_the_same_numbers(
         assert_same(stopped, checkpoint(fit_place, "whole"))
 
     torch.save(stopped | {"seconds": 1000.0}, fit_place / "run" / CHECKPOINT)
-    assert train.main(arguments(fit_place)) == 0
+    assert train.main(arguments(fit_place, *more)) == 0
     assert_same(checkpoint(fit_place), checkpoint(fit_place, "whole"))
     assert checkpoint(fit_place)["seconds"] > 1000
+    assert ("adversary" in stopped) == bool(more)
 
 
 def test_running_a_complete_fit_again_changes_nothing(fit_place: Path) -> None:

@@ -9,16 +9,20 @@ import pytest
 
 from app.engine.device import CPU, Device
 from app.engine.gallery import Gallery
-from app.errors import BadOption, ModelFolderError, UnknownStyle
+from app.errors import BadOption, ModelFolderError, NoGenerator, UnknownStyle
 from app.model_folder import (
     CARD,
+    GENERATOR_GRAPH,
+    GENERATOR_REFERENCE,
     REFERENCE,
     StyleCard,
     read_folder,
     write_graph,
     write_style,
+    write_texture,
 )
 from tests.conftest import make_folder
+from tests.tools.textures import add_generator
 
 ON_CPU = Device("cpu", CPU, "float32", 1)
 
@@ -303,3 +307,129 @@ def test_two_networks_of_the_same_name_cannot_be_blended(copied: Path, other: Pa
     )
     with pytest.raises(BadOption, match="only styles of one network can be blended"):
         load(copied).brush("hot,warm")
+
+
+@pytest.fixture
+def generating(texture_models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(texture_models, tmp_path / "models")
+    return tmp_path / "models"
+
+
+def texture_of(gallery: Gallery, style: str) -> np.ndarray:
+    brush = gallery.texture_brush(style)
+    noise = brush.network.noise(4, 4, seed=0)
+    return brush.network.paint(noise[None], brush.vector[None])[0].astype(int)
+
+
+def test_every_style_is_listed_with_what_it_can_do(texture_models: Path) -> None:
+    gallery = load(texture_models)
+    assert [(entry.style.id, entry.network, entry.capabilities) for entry in gallery.entries()] == [
+        ("cold", "tiny", ("stylize",)),
+        ("plain", "tiny", ("stylize",)),
+        ("warm", "tiny", ("stylize", "generate")),
+        ("sand", "tiny", ("generate",)),
+    ]
+    assert list(gallery.textures) == ["sand", "warm"]
+    assert "sand" in gallery
+    assert "nope" not in gallery
+    with pytest.raises(UnknownStyle, match="nope"):
+        gallery.entry("nope")
+
+
+def test_a_blend_of_textures_is_the_weighted_mean_of_their_vectors(texture_models: Path) -> None:
+    gallery = load(texture_models)
+    brush = gallery.texture_brush("warm:3, sand:1")
+    warm, sand = (gallery.textures[i].vector for i in ("warm", "sand"))
+    assert np.allclose(brush.vector, 0.75 * warm + 0.25 * sand, atol=1e-6)
+    assert brush.label == "warm:0.75,sand:0.25"
+    assert not np.array_equal(warm, gallery.find("warm")[1].vector)
+
+
+def test_a_style_without_a_generator_is_refused_with_those_that_have_one(
+    gallery: Gallery, texture_models: Path
+) -> None:
+    with pytest.raises(NoGenerator, match="no generator is loaded"):
+        gallery.texture_brush("warm")
+    able = load(texture_models)
+    with pytest.raises(NoGenerator, match="'cold' cannot generate; those that can are sand, warm"):
+        able.texture_brush("warm,cold")
+    with pytest.raises(UnknownStyle, match="no style 'x'; those that can generate are sand, warm"):
+        able.texture_brush("x")
+
+
+def test_a_generator_is_added_to_a_loaded_network_and_removed(copied: Path) -> None:
+    before = load(copied)
+    add_generator(copied / "tiny")
+    after = load(copied, before)
+    assert after.networks == before.networks
+    assert set(after.textures) == {"warm", "sand"}
+    card = json.loads((copied / "tiny" / CARD).read_text())
+    del card["generator"]
+    (copied / "tiny" / CARD).write_text(json.dumps(card))
+    assert not load(copied, after).textures
+
+
+def test_a_new_texture_does_not_reload_its_generator(generating: Path) -> None:
+    before = load(generating)
+    vector = before.textures["sand"].vector
+    write_texture(generating / "tiny", "fresh", vector[::-1], StyleCard(title="Fresh"))
+    after = load(generating, before)
+    assert set(after.textures) == {"fresh", "sand", "warm"}
+    assert after.generators == before.generators
+
+
+def test_a_new_version_of_a_generator_replaces_the_old_one(generating: Path) -> None:
+    before = load(generating)
+    add_generator(generating / "tiny", seed=1)
+    after = load(generating, before)
+    assert after.networks == before.networks
+    assert after.generators != before.generators
+    assert np.abs(texture_of(after, "warm") - texture_of(before, "warm")).mean() > 2
+
+
+@pytest.mark.parametrize("file", [GENERATOR_GRAPH, GENERATOR_REFERENCE])
+def test_the_network_and_the_old_generator_are_served_if_the_new_one_is_damaged(
+    generating: Path, file: str
+) -> None:
+    before = load(generating)
+    add_generator(generating / "tiny", seed=1)
+    damage(generating / "tiny" / file)
+    after = load(generating, before)
+    (problem,) = after.new_problems
+    assert problem.startswith("tiny: the previous generator is still served: ")
+    assert file in problem
+    assert after.generators == before.generators
+    assert np.array_equal(texture_of(after, "warm"), texture_of(before, "warm"))
+    fresh = load(generating)
+    assert not fresh.textures
+    assert fresh.problems[0].startswith("tiny: the generator is not served: ")
+    assert ids(fresh) == ["cold", "plain", "warm"]
+
+
+def test_a_generator_that_does_not_make_its_reference_is_not_served(generating: Path) -> None:
+    folder = generating / "tiny"
+    card = json.loads((folder / CARD).read_text())
+    content = bytearray((folder / GENERATOR_REFERENCE).read_bytes())
+    content[-2000:] = bytes(2000)  # of the texture
+    entry = write_graph(folder, GENERATOR_REFERENCE, bytes(content))
+    card["generator"]["reference"] = entry.model_dump()
+    (folder / CARD).write_text(json.dumps(card))
+    (problem,) = load(generating).problems
+    assert "generate does not paint the reference" in problem
+
+
+def test_a_texture_whose_file_is_damaged_is_still_served_and_reported(generating: Path) -> None:
+    before = load(generating)
+    (generating / "tiny" / "textures" / "sand.safetensors").write_bytes(b"damaged")
+    after = load(generating, before)
+    assert set(after.textures) == {"sand", "warm"}
+    assert "textures/sand.safetensors" in after.new_problems[0]
+    assert set(load(generating).textures) == {"warm"}
+
+
+def test_a_generator_without_a_texture_is_not_served(generating: Path) -> None:
+    for file in (generating / "tiny" / "textures").iterdir():
+        file.unlink()
+    gallery = load(generating)
+    assert not gallery.generators
+    assert "no styles found" in gallery.problems[0]

@@ -7,6 +7,7 @@ import pytest
 
 from app.engine import probe as probe_module
 from app.engine.device import CPU, Device
+from app.engine.generator import Generator
 from app.engine.network import Network
 from app.engine.probe import Probe
 from app.errors import InferenceFailed
@@ -113,5 +114,21 @@ def test_a_device_that_does_not_respond_is_a_fault(
             assert "has not painted" in fault
         finally:
             sessions.gate.set()
+
+    run(test)
+
+
+def test_a_generator_that_cannot_generate_is_a_fault(
+    texture_models: Path, sessions: Sessions
+) -> None:
+    folder = read_folder(texture_models / "tiny")
+    device = Device("cpu", CPU, "float32", 1)
+    generator = Generator(folder, device, open_session=sessions.open)
+
+    async def test(probe: Probe) -> None:
+        assert await probe.fault([generator]) is None
+        probe.report("other")
+        sessions.run_error = InferenceFailed("broken")
+        assert await Probe().fault([generator]) == "tiny (generator): broken"
 
     run(test)

@@ -321,3 +321,20 @@ async def test_the_event_loop_runs_while_the_device_is_busy() -> None:
         assert not job.done()
         network.gate.set()
         await job
+
+
+@run_async
+async def test_a_source_counts_with_the_pixels_of_its_picture() -> None:
+    class FakeGenerator(FakePainter):
+        def pixels(self, source: np.ndarray) -> int:
+            return 100 * source.shape[1] * source.shape[2]
+
+    async with running(batch_pixels=250) as (scheduler, network):
+        first = await start_batch(scheduler, network)
+        generator = FakeGenerator(gate=network.gate)
+        style, noise = np.array([1], np.float32), np.zeros((6, 1, 1), np.float32)
+        jobs = [asyncio.create_task(scheduler.paint(generator, style, noise)) for _ in range(3)]
+        await until_waiting(scheduler, 3)
+        network.gate.set()
+        await asyncio.gather(first, *jobs)
+        assert generator.batches == [2, 1]

@@ -11,8 +11,8 @@ from app.model_folder import CARD, WEIGHTS
 
 
 @pytest.fixture
-def copied(models: Path, tmp_path: Path) -> Path:
-    shutil.copytree(models, tmp_path / "models")
+def copied(texture_models: Path, tmp_path: Path) -> Path:
+    shutil.copytree(texture_models, tmp_path / "models")
     return tmp_path / "models"
 
 
@@ -23,7 +23,14 @@ def test_a_fingerprint_stays_the_same_until_a_file_changes(copied: Path) -> None
 
 @pytest.mark.parametrize(
     "file",
-    [CARD, "stylize.onnx", "reference.safetensors", "styles/warm.safetensors", "previews/warm.jpg"],
+    [
+        CARD,
+        "stylize.onnx",
+        "reference.safetensors",
+        "styles/warm.safetensors",
+        "textures/warm.safetensors",
+        "previews/warm.jpg",
+    ],
 )
 @pytest.mark.parametrize("change", ["touched", "renamed over", "longer", "deleted"])
 def test_a_change_of_any_served_file_changes_the_fingerprint(

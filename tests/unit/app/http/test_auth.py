@@ -12,6 +12,7 @@ from app.http.problems import MEDIA_TYPE
 from app.http.routes import open_router, router
 from app.http.server import create_app
 from app.settings import Settings, read_settings
+from tests.conftest import wait_until_ready
 
 TWO = SecretStr("first-key,second-key")
 
@@ -72,15 +73,19 @@ def test_settings_never_show_a_key() -> None:
     assert "sesame" not in f"{settings!r} {settings} {settings.model_dump()}"
 
 
-OPEN = {"/healthz", "/readyz", "/metrics", "/", "/docs"}
+OPEN = {
+    "/healthz", "/readyz", "/metrics", "/", "/docs", "/page/{name}",
+    "/styles", "/styles/{style_id}", "/styles/{style_id}/preview",
+}  # fmt: skip
 
 
-def test_only_health_metrics_and_pages_need_no_key(settings: Settings, jpeg: bytes) -> None:
+def test_only_painting_needs_a_key(settings: Settings, jpeg: bytes) -> None:
     app = create_app(settings.model_copy(update={"api_keys": TWO}))
     assert {route.path for route in open_router.routes} == OPEN  # type: ignore[attr-defined]
     with TestClient(app, raise_server_exceptions=False) as client:
+        wait_until_ready(client)
         for path in OPEN:
-            assert client.get(path).status_code in (200, 503)
+            assert client.get(path.format(name="main.js", style_id="warm")).status_code == 200
         for route in router.routes:
             (method,) = route.methods  # type: ignore[attr-defined]
             path = route.path.replace("{style_id}", "warm")  # type: ignore[attr-defined]

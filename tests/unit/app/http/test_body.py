@@ -20,9 +20,10 @@ from app.errors import (
     RequestTimeout,
     UnsupportedEncoding,
     UnsupportedImage,
+    UnsupportedMediaType,
 )
 from app.http import form
-from app.http.body import Bodies, Body
+from app.http.body import MAX_OPTIONS_BYTES, URL_ENCODED, Bodies, Body
 from tests.tools import hostile
 
 IMAGE = bytes(range(256)) * 20
@@ -307,3 +308,67 @@ def test_announced_bytes_do_not_count() -> None:
         waiting.cancel()
 
     asyncio.run(visit())
+
+
+def read_options(content: bytes, type: str, **headers: str) -> list[tuple[str, str]]:
+    request = arriving([content], content_type=type, **headers)
+    return asyncio.run(Bodies(10**6, 10**6, 60).read_options(request))
+
+
+def test_options_are_read_from_a_url_encoded_form() -> None:
+    content = b"style=warm%3A0.5%2Ccold&size=&a+b=%E2%82%AC"
+    expected = [("style", "warm:0.5,cold"), ("size", ""), ("a b", "\u20ac")]
+    assert read_options(content, f"{URL_ENCODED}; charset=utf-8") == expected
+
+
+def test_options_are_read_from_a_multipart_form_of_any_size() -> None:
+    fields = [("style", (None, b"warm")), *((f"f{i}", (None, b"x" * 4096)) for i in range(15))]
+    request = httpx2.Request("POST", "http://test/", files=fields)
+    content = request.read()
+    assert len(content) > 2**14  # parsed in the thread
+    found = read_options(content, request.headers["Content-Type"])
+    assert found == [("style", "warm"), *((f"f{i}", "x" * 4096) for i in range(15))]
+
+
+@pytest.mark.parametrize("type", ["", URL_ENCODED])
+def test_no_body_means_no_options(type: str) -> None:
+    assert read_options(b"", type) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "type", "headers", "error", "message"),
+    [
+        (b"{}", "application/json", {}, UnsupportedMediaType, "not 'application/json'"),
+        (b"style=warm", "", {}, UnsupportedMediaType, "not 'nothing'"),
+        (IMAGE, "image/png", {}, UnsupportedMediaType, "send the options in the query"),
+        (b"a=1", URL_ENCODED, {"content_encoding": "gzip"}, UnsupportedEncoding, "gzip"),
+        (b"a=%ff", URL_ENCODED, {}, MalformedBody, "not UTF-8"),
+        (b"a=\xff", URL_ENCODED, {}, MalformedBody, "not UTF-8"),
+        (b"a=1&" * 16 + b"b=1", URL_ENCODED, {}, MalformedBody, "may have 16"),
+        (b"a=" + b"x" * 4097, URL_ENCODED, {}, MalformedBody, "may have 4096 bytes"),
+        (b"x" * (MAX_OPTIONS_BYTES + 1), URL_ENCODED, {}, BodyTooLarge, "262,144 bytes"),
+        (b"", URL_ENCODED, {"content_length": "999999"}, BodyTooLarge, "262,144 bytes"),
+        (b"", "multipart/form-data; boundary=b", {}, MalformedBody, "incomplete"),
+    ],
+)
+def test_options_that_cannot_be_read_are_refused(
+    content: bytes, type: str, headers: dict[str, str], error: type[PasticheError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        read_options(content, type, **headers)
+
+
+def test_a_form_of_options_may_not_have_a_file() -> None:
+    request = httpx2.Request("POST", "http://test/", files={"image": ("a.jpg", b"abc")})
+    with pytest.raises(BadOption, match=r"^image: this form may not have files$"):
+        read_options(request.read(), request.headers["Content-Type"])
+
+
+def test_bytes_of_options_no_longer_count_once_they_are_read() -> None:
+    async def test() -> None:
+        bodies = Bodies(1000, 1000, 60)
+        for _ in range(2):
+            await bodies.read_options(arriving([b"a=" + b"x" * 900], content_type=URL_ENCODED))
+        assert bodies._bytes == 0
+
+    asyncio.run(test())

@@ -9,6 +9,7 @@ from training.fit.losses import (
     PerceptualLoss,
     StyleLoss,
     checkerboard_loss,
+    color_loss,
     gram_matrix,
     grid_spectrum,
     relative_error,
@@ -30,6 +31,14 @@ def paintings() -> list[Tensor]:
 @pytest.fixture
 def loss(paintings: list[Tensor]) -> PerceptualLoss:
     return PerceptualLoss(LossNetwork(loss_weights()), paintings, {"relu2_1": 1.0}, LAYERS)
+
+
+def test_color_loss_is_the_mean_difference_of_chroma_and_ignores_brightness() -> None:
+    photo = planes(2, 8, 8) / 2
+    assert torch.allclose(color_loss(photo + 0.25, photo), torch.zeros(2), atol=1e-6)
+    redder = photo + torch.tensor([0.1, 0.0, 0.0])[:, None, None]
+    # In BT.601 red moves Cb by -0.168736 and Cr by 0.5.
+    assert color_loss(redder, photo).tolist() == pytest.approx([0.1 * 0.668736 / 2] * 2, rel=1e-4)
 
 
 def test_the_gram_matrix_is_the_mean_product_of_two_channels() -> None:

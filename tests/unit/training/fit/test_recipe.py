@@ -114,6 +114,14 @@ def test_phases_and_styles_can_be_overridden_as_lists_of_tables(path: Path) -> N
         ("phases=[{steps=1, crop=32, size=1}]", "phases.0.size: Extra inputs are not permitted"),
         ("learning_rate=0", "learning_rate: Input should be greater than 0"),
         ("warmup=1", "warmup: Input should be less than 1"),
+        ("adversarial_weight=-1", "adversarial_weight: Input should be greater than or equal to 0"),
+        ("adversarial_loss=l2", "adversarial_loss: Input should be 'cross_entropy', 'wasserstein'"),
+        ("discriminator_widths=[]", "discriminator_widths: List should have at least 1 item"),
+        ("discriminator_widths=[0]", "discriminator_widths.0: Input should be greater than"),
+        ("discriminator_scales=5", "discriminator_scales: Input should be less than or equal to 4"),
+        ("discriminator_learning_rate=0", "discriminator_learning_rate: Input should be greater"),
+        ("gradient_penalty=-1", "gradient_penalty: Input should be greater than or equal to 0"),
+        ("color_weight=-1", "color_weight: Input should be greater than or equal to 0"),
         ("style_weight=-1", "style_weight: Input should be greater than or equal to 0"),
         ("style_weight=nan", "style_weight: Input should be"),
         ("style_layers={relu1_1=-1}", "style_layers.relu1_1: Input should be greater"),
@@ -130,6 +138,24 @@ def test_phases_and_styles_can_be_overridden_as_lists_of_tables(path: Path) -> N
 def test_an_invalid_setting_is_named(path: Path, override: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         read_recipe(path, [override])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["discriminator_scales=4"], "crops and painting_size must be at least 64 for this many"),
+        (
+            ["style_weight=0", "bold_style_weight=20"],
+            "bold_style_weight needs a style_weight above",
+        ),
+    ],
+)
+def test_settings_that_only_an_adversary_forbids_are_allowed_without_one(
+    path: Path, settings: list[str], words: str
+) -> None:
+    read_recipe(path, settings)
+    with pytest.raises(RecipeError, match=words):
+        read_recipe(path, ["adversarial_weight=1", *settings])
 
 
 def test_all_errors_are_reported_together(path: Path) -> None:

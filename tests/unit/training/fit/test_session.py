@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from tests.tools.fits import assert_same, checkpoint, fit_recipe
 from tests.tools.generated import planes
+from training.fit import loop
 from training.fit import previews as preview
+from training.fit.adversarial.game import Game, Play
+from training.fit.adversarial.health import AdversarialError, HealthMonitor
 from training.fit.checkpoint import CHECKPOINT, TrainState, initial_state
 from training.fit.collapse import FLAT_STEPS, CollapseError
-from training.fit.data import find_photos
+from training.fit.data import find_photos, load_paintings
 from training.fit.objective import perceptual_loss
 from training.fit.recipe import Recipe
 from training.fit.session import FitOptions, fit
@@ -32,6 +36,7 @@ def fit_here(fit_place: Path, state: TrainState, **options: Any) -> None:
         fit_place,
         preview.sheet_crops(photos, 32),
         FitOptions(workers=0, **options),
+        paintings=load_paintings(state.recipe, fit_place / "paintings"),
     )
 
 
@@ -51,6 +56,54 @@ def test_a_fit_lowers_the_loss(fit_place: Path) -> None:
     fit_here(fit_place, state)
     assert state.step == 40
     assert measure() < 0.7 * before
+
+
+def test_a_fit_against_an_adversary_lowers_the_loss_that_the_adversary_sets(
+    fit_place: Path,
+) -> None:
+    recipe = fit_recipe(
+        fit_place,
+        "phases=[{steps=40, crop=32, batch=4}]",
+        "learning_rate=0.01",
+        "style_weight=0",
+        "adversarial_weight=1",
+        "discriminator_widths=[8, 8]",
+        "discriminator_learning_rate=2e-3",
+    )
+    state, untouched = initial_state(recipe, CPU), initial_state(recipe, CPU)
+    fit_here(fit_place, state)
+    assert state.adversary is not None
+    photos, styles = planes(4, 48, 48), torch.tensor([0, 1, 0, 1])
+    with torch.no_grad():
+        before, after = (
+            state.adversary.generator_loss(s.model.paint(photos, styles), styles).mean()
+            for s in (untouched, state)
+        )
+    assert after < before - 0.1
+
+
+def test_a_discriminator_that_wins_outright_ends_the_fit_and_keeps_the_last_good_checkpoint(
+    fit_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = fit_recipe(
+        fit_place,
+        "phases=[{steps=12, crop=32, batch=2}]",
+        "adversarial_weight=1",
+        "discriminator_widths=[4, 4]",
+    )
+    state = initial_state(recipe, CPU)
+    monkeypatch.setattr(loop, "HealthMonitor", partial(HealthMonitor, steps=5))
+    real, played = Game.play, 0
+
+    def play(*arguments: Any) -> Play:
+        nonlocal played
+        played += 1
+        return real(*arguments)._replace(discriminator=0.0 if played > 4 else 1.0)
+
+    monkeypatch.setattr(Game, "play", play)
+    with pytest.raises(AdversarialError, match="the discriminator has won outright for 5 steps"):
+        fit_here(fit_place, state, sheet_every=2)
+    assert checkpoint(fit_place, ".")["step"] == 4
 
 
 def test_the_weight_of_a_style_affects_only_that_style(fit_place: Path) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from app.model_folder import read_folder
 from tests.conftest import STYLES, make_gallery, make_recipe
 from tests.tools.generated import picture, pixels
+from tests.tools.textures import add_generator
 from training.fit.networks.johnson import JohnsonNetwork
 from training.fit.weights import load_network
 from training.graphs.folder import export as write_folder
@@ -61,3 +63,11 @@ def test_without_a_sample_there_are_no_previews(tmp_path: Path) -> None:
     gallery, recipe = make_gallery(make_recipe()), make_recipe()
     write_folder(gallery, recipe, tmp_path, [*pixels(1, 16, 16)], {})
     assert {style.preview for style in read_folder(tmp_path).styles.values()} == {None}
+
+
+def test_an_export_keeps_the_generator_of_its_folder(models: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(models / "tiny", tmp_path / "tiny")
+    card = add_generator(folder)
+    write_folder(make_gallery(make_recipe(), 1), make_recipe(), folder, [*pixels(1, 16, 16)], {})
+    assert read_folder(folder).generator == card
+    assert set(read_folder(folder).textures) == {"warm", "sand"}
