@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -6,9 +7,10 @@ import pytest
 import torch
 
 from tests.tools.fits import texture_recipe
-from training.fit.adversarial.health import AdversarialError
+from training.fit.adversarial.health import AdversarialError, HealthMonitor
 from training.fit.adversarial.loss import LOSSES
 from training.fit.features import load_loss_network
+from training.fit.texture import loop
 from training.fit.texture.checkpoint import TextureState, initial_texture_state
 from training.fit.texture.data import load_paintings
 from training.fit.texture.gram import GramLoss
@@ -20,7 +22,7 @@ from training.fit.texture.loop import (
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ONE_PHASE = "phases=[{steps=120, size=32, batch=2}]"
+ONE_PHASE = "phases=[{steps=60, size=32, batch=2}]"
 
 
 def state_of(place: Path, *overrides: str) -> TextureState:
@@ -57,7 +59,7 @@ def test_a_record_describes_each_step(texture_place: Path) -> None:
 
 def test_a_short_fit_comes_nearer_to_the_paintings(texture_place: Path) -> None:
     records = records_of(texture_place, state_of(texture_place, ONE_PHASE))
-    assert mean(records[-20:], "gram") < 0.5 * mean(records[:10], "gram")
+    assert mean(records[-10:], "gram") < 0.6 * mean(records[:5], "gram")
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -92,29 +94,26 @@ def test_nan_is_noticed_before_it_reaches_the_weights(texture_place: Path) -> No
     assert all(parameter.isfinite().all() for parameter in state.discriminator.parameters())
 
 
-@torch.no_grad()
-def test_a_dead_generator_is_noticed(texture_place: Path) -> None:
-    rates = [f"{name}learning_rate=1e-9" for name in ("", "other_", "style_")]
-    state = state_of(
-        texture_place, "phases=[{steps=200, size=32, batch=1}]", "gram_weight=0", *rates
-    )
-    for head in state.model.generator.heads:
-        head.weight.zero_()  # type: ignore[operator]
-    with torch.enable_grad(), pytest.raises(AdversarialError, match="the same flat picture"):
-        records_of(texture_place, state)
-    assert state.step < 200
-
-
-def test_a_discriminator_that_wins_outright_is_noticed(texture_place: Path) -> None:
+@pytest.mark.parametrize(
+    ("contrast", "words"),
+    [(0, "the same flat picture for 9 steps"), (30, "the discriminator has won outright for 9")],
+)
+def test_a_game_that_is_over_is_noticed(
+    texture_place: Path, monkeypatch: pytest.MonkeyPatch, contrast: float, words: str
+) -> None:
+    monkeypatch.setattr(loop, "HealthMonitor", functools.partial(HealthMonitor, steps=9))
     state = state_of(
         texture_place,
-        "phases=[{steps=200, size=32, batch=1}]",
+        "phases=[{steps=150, size=32, batch=1}]",
         "gram_weight=0",
         "spectral_norm=false",
-        "discriminator_learning_rate=0.03",
+        "discriminator_learning_rate=0.01",
         *[f"{name}learning_rate=1e-9" for name in ("", "other_", "style_")],
     )
-    with pytest.raises(AdversarialError, match="the discriminator has won outright"):
+    with torch.no_grad():
+        for head in state.model.generator.heads:
+            head.weight.mul_(contrast)  # type: ignore[operator]
+    with pytest.raises(AdversarialError, match=words):
         records_of(texture_place, state)
 
 
