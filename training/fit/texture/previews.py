@@ -42,6 +42,7 @@ def texture_sheet(
     for number in range(len(recipe.styles)):
         picture = model(noise, torch.tensor([number], device=device), reduction)
         picture = F.interpolate(picture, size=(side, side))[0].permute(1, 2, 0)
+        pixels = (picture * 255).round().byte().cpu().numpy()
         top, left = (side * n for n in divmod(number, columns))
-        sheet[top : top + side, left : left + side] = (picture * 255).round().byte().cpu()
+        sheet[top : top + side, left : left + side] = pixels
     return Image.fromarray(sheet)
