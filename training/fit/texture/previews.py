@@ -17,13 +17,14 @@ SEED = 1
 
 @torch.no_grad()
 def texture_sheet(
-    model: TextureModel, recipe: TextureRecipe, reduction: float = 0.0, side: int = SIDE
+    model: TextureModel, recipe: TextureRecipe, reduction: float = 0.0, side: int | None = None
 ) -> Image.Image:
     """Generate a texture of every painting, in the order of the recipe, row by row.
 
-    side: a multiple of the stride, pixels. reduction: see growing; reduced textures are enlarged.
+    side: a multiple of the stride, pixels; default: SIDE. reduction: see growing; reduced textures are enlarged.
     """
     generator, device = model.generator, model.styles.device
+    side = side or SIDE
     cells = side // generator.stride
     noise = torch.from_numpy(
         noise_map(
