@@ -21,7 +21,8 @@ def texture_sheet(
 ) -> Image.Image:
     """Generate a texture of every painting, in the order of the recipe, row by row.
 
-    side: a multiple of the stride, pixels; default: SIDE. reduction: see growing; reduced textures are enlarged.
+    side: a multiple of the stride, pixels; default: SIDE. reduction: see growing; reduced textures
+    are enlarged.
     """
     generator, device = model.generator, model.styles.device
     side = side or SIDE
