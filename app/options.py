@@ -77,15 +77,15 @@ class GenerateOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     style: Annotated[str, Field(max_length=512)] = Field(
-        examples=["starry_night"],
         description="id of a style that can generate, or a blend such as "
         "`starry_night:0.7,udnie:0.3`",
+        examples=["starry_night"],
     )
     width: int = Field(
-        default=512, ge=MIN_SIDE, le=MAX_SIDE, examples=[1920], description="width in pixels"
+        default=512, ge=MIN_SIDE, le=MAX_SIDE, description="width in pixels", examples=[1920]
     )
     height: int = Field(
-        default=512, ge=MIN_SIDE, le=MAX_SIDE, examples=[1080], description="height in pixels"
+        default=512, ge=MIN_SIDE, le=MAX_SIDE, description="height in pixels", examples=[1080]
     )
     seed: int | None = Field(
         default=None,
@@ -103,6 +103,7 @@ class GenerateOptions(BaseModel):
         default=0.0,
         ge=0,
         le=100,
+        examples=[0.5],
         allow_inf_nan=False,
         description="character of the whole texture: each whole number is another, and between two "
         "of them it changes gradually",
@@ -114,6 +115,7 @@ class GenerateOptions(BaseModel):
         default=None,
         ge=1,
         le=100,
+        examples=[90],
         description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
     )
 

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--adversarial-weight", type=float, help=f"default: {ADVERSARIAL_WEIGHT:g}")
     parser.add_argument("--adversarial-loss", choices=LOSSES, help="default: hinge")
     parser.add_argument("--discriminator-scales", type=int, help="number of discriminators")
-    parser.add_argument("--discriminator-rate", type=float, help="their peak learning rate")
+    parser.add_argument("--discriminator-rate", type=float, help="their first learning rate")
     parser.add_argument("--sample", type=Path, help="photo for the preview (default: the first)")
     add_device(parser)
     parser.add_argument("--workers", type=int, default=2, help="processes that read photos")

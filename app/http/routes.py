@@ -138,7 +138,7 @@ async def stylize(
     operation_id="generate",
     response_class=Response,
     responses={
-        200: picture("the texture", X_Seed="the seed that the texture was made from"),
+        200: picture("the texture, in the size requested", X_Seed="the seed of the texture"),
         **_problems(400, 401, 404, 408, 413, 415, 422, 431, 500, 503),
     },
     openapi_extra=form(GenerateOptions),
@@ -146,7 +146,10 @@ async def stylize(
 async def generate(
     request: Request, service: ServiceOf, bodies: BodiesOf, answers: AnswersOf
 ) -> Response:
-    """Make a texture in a style. The options can also be query parameters."""
+    """Make a texture in a style.
+
+    You can also send the options as query parameters or as `multipart/form-data`.
+    """
     fields = await bodies.read_options(request)
     options = parse_options(GenerateOptions, [*request.query_params.multi_items(), *fields])
     request.state.style = _series(service.gallery, options.style)
@@ -193,8 +196,7 @@ async def styles(request: Request, service: ServiceOf) -> Response:
 )
 async def style(style_id: str, request: Request, service: ServiceOf) -> Response:
     """Describe one style."""
-    item = _item(service.gallery.entry(style_id))
-    content = item.model_dump_json(exclude_none=True).encode()
+    content = _item(service.gallery.entry(style_id)).model_dump_json(exclude_none=True).encode()
     return _cacheable(request, content, "application/json")
 
 

@@ -19,7 +19,8 @@ from tests.tools.error_codes import CODES
 from tests.tools.markdown import anchors
 from tests.tools.reference import TABLES, StaleDocsError, modules, with_table
 from tests.tools.repository import ROOT
-from training.fit.recipe import Phase, Recipe, StyleRecipe
+from training.fit.recipe import PaintingRecipe, Phase, Recipe, StyleRecipe
+from training.fit.texture.recipe import TexturePhase, TextureRecipe
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
@@ -134,6 +135,17 @@ def test_every_documented_error_code_exists() -> None:
     assert set(rows("api.md", "## Errors")) == set(CODES)
 
 
+# What precedes the table of each part of a recipe.
+RECIPE_TABLES: dict[type[BaseModel], str] = {
+    Recipe: "Keys of the recipe",
+    Phase: "Keys of a `[[phases]]` table",
+    StyleRecipe: "Keys of a `[[styles]]` table",
+    TextureRecipe: "Keys of the recipe of textures",
+    TexturePhase: "Keys of a `[[phases]]` table of textures",
+    PaintingRecipe: "Keys of a `[[styles]]` table of textures",
+}
+
+
 def shown(default: object) -> str:
     """A default of a recipe as the guide shows it."""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
@@ -141,18 +153,14 @@ def shown(default: object) -> str:
 
 @pytest.mark.parametrize(
     ("model", "key"),
-    [(model, key) for model in (Recipe, Phase, StyleRecipe) for key in model.model_fields],
+    [(model, key) for model in RECIPE_TABLES for key in model.model_fields],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_every_key_of_a_recipe_is_documented_with_its_default(
     model: type[BaseModel], key: str
 ) -> None:
-    before = {
-        Recipe: "Keys of the recipe:",
-        Phase: "Keys of a `[[phases]]` table:",
-        StyleRecipe: "Keys of a `[[styles]]` table:",
-    }[model]
-    table = text("training.md").split(f"\n{before}\n\n", 1)[1].partition("\n\n")[0]
+    before = RECIPE_TABLES[model]
+    table = text("training.md").split(f"\n{before}:\n\n", 1)[1].partition("\n\n")[0]
     row = next(line for line in table.splitlines() if line.startswith(f"| `{key}` | "))
     _, default, meaning = row.strip("| ").split(" | ")
     field = model.model_fields[key]
@@ -166,11 +174,16 @@ def test_every_key_of_a_recipe_is_documented_with_its_default(
     assert meaning
 
 
-def test_the_recipe_in_the_guide_is_valid() -> None:
+def test_the_recipes_in_the_guide_are_valid() -> None:
     examples = re.findall(r"```toml\n(.*?)```", text("training.md"), re.DOTALL)
     assert examples
+    kinds = set()
     for example in examples:
-        Recipe.model_validate({"name": "example", **tomllib.loads(example)})
+        values = tomllib.loads(example)
+        kind = TextureRecipe if "patch" in values else Recipe
+        kind.model_validate({"name": "example", **values})
+        kinds.add(kind)
+    assert kinds == {Recipe, TextureRecipe}
 
 
 def test_every_key_of_the_card_is_documented() -> None:

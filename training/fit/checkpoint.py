@@ -24,6 +24,7 @@ SHAPE = ("layout", "width", "residual_blocks", "quarter_width", "eighth_width", 
 
 
 ADVERSARY_BETAS = (0.5, 0.99)  # of Adam; the game has no place for a long momentum
+LAST_ADVERSARY_RATE = 0.1  # of the discriminators, as a share of the peak
 
 
 @dataclass
@@ -137,12 +138,10 @@ def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
         {"params": vectors, "lr": recipe.style_learning_rate},
         {"params": others, "lr": recipe.other_learning_rate},
     ]
-    optimizers = [Muon(kernels, recipe.learning_rate), torch.optim.Adam(groups)]
-    adversary = None
-    if recipe.adversarial_weight:
-        adversary = Adversary(recipe).to(device)
-        rate, betas = recipe.discriminator_learning_rate, ADVERSARY_BETAS
-        optimizers.append(torch.optim.Adam(adversary.parameters(), rate, betas))
+    optimizers: list[torch.optim.Optimizer] = [
+        Muon(kernels, recipe.learning_rate),
+        torch.optim.Adam(groups),
+    ]
     schedules: list[torch.optim.lr_scheduler.LRScheduler] = [
         torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
@@ -153,6 +152,17 @@ def initial_state(recipe: Recipe, device: torch.device) -> TrainState:
         )
         for optimizer in optimizers
     ]
+    if not recipe.adversarial_weight:
+        return TrainState(recipe, model, optimizers, schedules)
+    adversary = Adversary(recipe).to(device)
+    rate, betas = recipe.discriminator_learning_rate, ADVERSARY_BETAS
+    optimizers.append(torch.optim.Adam(adversary.parameters(), rate, betas))
+    # No warm-up: while the network hardly moves, the discriminators learn what to say to it.
+    schedules.append(
+        torch.optim.lr_scheduler.LinearLR(
+            optimizers[-1], 1.0, LAST_ADVERSARY_RATE, total_iters=recipe.steps
+        )
+    )
     return TrainState(recipe, model, optimizers, schedules, adversary=adversary)
 
 

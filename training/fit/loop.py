@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -95,32 +95,13 @@ def training_steps(
         num_workers=workers,
         pin_memory=device.type == "cuda",
     )
-    detector, monitor = CollapseDetector(), HealthMonitor(recipe.adversary.won)
+    watch = _Watch(CollapseDetector(), HealthMonitor(recipe.adversary.won))
     game = None
     if state.adversary is not None:
         game = Game(state.adversary, paintings, recipe.seed, rank)
     for batch in batches:
         began = time.perf_counter()
-        for optimizer in state.optimizers:
-            optimizer.zero_grad()
-        photo, style_index, boldness = _to_device(batch, device)
-        with autocast(device):
-            pastiche, peaks = paint(photo, style_index, boldness)
-            terms = measure(pastiche, photo, style_index)
-        play = game.play(pastiche, style_index, state.step) if game is not None else None
-        penalties = Penalties(
-            peaks,
-            checkerboard_loss(pastiche, state.model.network.stride),
-            color_loss(pastiche, photo),
-            torch.zeros_like(peaks) if play is None else play.generator,
-        )
-        losses, norm = _backward(state, terms, penalties, style_index, boldness)
-        # Before the optimizers, so that no checkpoint contains NaN. This also waits for the GPU,
-        # so Ctrl-C almost always arrives here, while weights and step number still agree.
-        detector.check(photo, pastiche.detach(), losses.total, norm)
-        if play is not None:
-            monitor.check([norm, play.gradient_norm], play.discriminator, play.variation)
-            losses = replace(losses, discriminator=play.discriminator)
+        losses, norm = _compute_gradients(state, batch, paint, measure, game, watch)
         for optimizer, schedule in zip(state.optimizers, state.schedules, strict=True):
             optimizer.step()
             schedule.step()
@@ -142,8 +123,50 @@ def training_steps(
             seconds=seconds,
             unreadable=batch.unreadable,
             validation=validation,
-            is_healthy=monitor.is_healthy,
+            is_healthy=watch.monitor.is_healthy,
         )
+
+
+class _Watch(NamedTuple):
+    """What stops a fit that has failed."""
+
+    detector: CollapseDetector
+    monitor: HealthMonitor
+
+
+def _compute_gradients(
+    state: TrainState,
+    batch: Batch,
+    paint: Callable[..., Any],
+    measure: Callable[..., Any],
+    game: Game | None,
+    watch: _Watch,
+) -> tuple[Losses, float]:
+    """Compute all gradients of a step; return the losses and the gradient's norm.
+
+    Raises CollapseError, AdversarialError: before the optimizers, so that no checkpoint contains
+    NaN. This also waits for the GPU, so Ctrl-C almost always arrives here, while weights and step
+    number still agree.
+    """
+    for optimizer in state.optimizers:
+        optimizer.zero_grad()
+    photo, style_index, boldness = _to_device(batch, state.device)
+    with autocast(state.device):
+        pastiche, peaks = paint(photo, style_index, boldness)
+        terms = measure(pastiche, photo, style_index)
+    play = game.play(pastiche, style_index, state.step) if game is not None else None
+    penalties = Penalties(
+        peaks,
+        checkerboard_loss(pastiche, state.model.network.stride),
+        color_loss(pastiche, photo),
+        torch.zeros_like(peaks) if play is None else play.generator,
+    )
+    losses, norm = _backward(state, terms, penalties, style_index, boldness)
+    watch.detector.check(photo, pastiche.detach(), losses.total, norm)
+    if play is None:
+        return losses, norm
+    watch.monitor.check([norm, play.gradient_norm], play.discriminator, play.variation)
+    return replace(losses, discriminator=play.discriminator), norm
 
 
 def _backward(

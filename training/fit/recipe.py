@@ -141,7 +141,7 @@ class Recipe(BaseModel):
     discriminator_scales: int = Field(
         default=2, ge=1, le=4, description="discriminators, each at half the size of the one before"
     )
-    discriminator_learning_rate: float = Field(default=5e-4, gt=0, description="peak rate of Adam")
+    discriminator_learning_rate: float = Field(default=1e-3, gt=0, description="first rate of Adam")
     gradient_penalty: Weight | None = Field(default=None, description="default: the loss's")
     spectral_norm: bool | None = Field(default=None, description="default: the loss's")
     painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")

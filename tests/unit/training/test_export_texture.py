@@ -114,7 +114,7 @@ def test_nothing_is_written_when_the_graph_differs(
     ("source", "folder", "words"),
     [
         ("none.pt", "models/tiny", "cannot read the checkpoint"),
-        ("loss.safetensors", "models/tiny", "is not a texture checkpoint, or it is damaged"),
+        ("tiny.toml", "models/tiny", "is not a texture checkpoint, or it is damaged"),
         (CHECKPOINT, "models", "network.json: No such file"),
     ],
 )

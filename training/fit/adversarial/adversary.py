@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from training.fit.adversarial.wasserstein import gradient_penalty
 from training.fit.networks.discriminator import Discriminator
@@ -29,7 +28,7 @@ class Adversary(nn.Module):
             )
             for _ in range(recipe.discriminator_scales)
         )
-        self.eval()  # in training mode, every look at a weight would move its spectral norm
+        self.eval()
 
     def forward(self, image: Tensor, style_index: Tensor) -> list[Tensor]:
         """Return the scores [N, h, w] at each scale of image [N, 3, H, W] in [0, 1]."""
@@ -39,17 +38,11 @@ class Adversary(nn.Module):
             image = F.avg_pool2d(image, 2)
         return scores
 
-    @torch.no_grad()
     def update_spectral_norms(self) -> None:
-        """Follow the weights after a step of the optimizer, by one power iteration.
-
-        Nothing else changes the buffers, so an interrupted step leaves no trace in a checkpoint.
-        """
-        self.train()
-        for module in self.modules():
-            if parametrize.is_parametrized(module, "weight"):
-                module.weight  # noqa: B018  computing it runs the iteration
-        self.eval()
+        """See Discriminator.update_spectral_norms."""
+        for discriminator in self.discriminators:
+            assert isinstance(discriminator, Discriminator)
+            discriminator.update_spectral_norms()
 
     def discriminator_loss(
         self, real: Tensor, fake: Tensor, style_index: Tensor, shares: Tensor

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from training.fit.adversarial.adversary import Adversary
 from training.fit.adversarial.crops import PaintingCrops
-from training.fit.device import autocast
+from training.fit.device import autocast, average_gradients
 from training.fit.losses import total_variation
 
 
@@ -34,7 +34,7 @@ class Game:
         self.adversary, self.crops = adversary, PaintingCrops(paintings, seed, rank)
 
     def play(self, pastiche: Tensor, style_index: Tensor, step: int) -> Play:
-        """Add up the adversary's gradients and return the pastiches' losses.
+        """Add the adversary's gradients, and return the pastiches' losses.
 
         pastiche: [N, 3, H, W] in [0, 1]. style_index: int64 [N]. step: completed steps, which
         determine the crops.
@@ -47,6 +47,7 @@ class Game:
                 crops, pastiche, style_index, shares.to(device)
             )
         (loss + adversary.penalty * penalty).backward()  # type: ignore[no-untyped-call]
+        average_gradients(adversary.parameters())
         gradients = [p.grad for p in adversary.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         with autocast(device):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2  # of the leaky ReLU below 0
@@ -47,6 +48,19 @@ class Discriminator(nn.Module):
         if spectral:
             for layer in (*layers, self.score, self.projection):
                 spectral_norm(layer)
+        self.eval()  # in training mode, every look at a weight would move its spectral norm
+
+    @torch.no_grad()
+    def update_spectral_norms(self) -> None:
+        """Follow the weights after a step of the optimizer, by one power iteration.
+
+        Nothing else changes the buffers, so an interrupted step leaves no trace in a checkpoint.
+        """
+        self.train()
+        for module in self.modules():
+            if parametrize.is_parametrized(module, "weight"):
+                module.weight  # noqa: B018  computing it runs the iteration
+        self.eval()
 
     def forward(self, image: Tensor, painting: Tensor, reduction: float = 0.0) -> Tensor:
         """Return scores [N, h, w], positive for real, of image [N, 3, H, W] in [0, 1].

@@ -177,3 +177,4 @@ def _update(state: TextureState) -> None:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = factor * rate
         optimizer.step()
+    state.discriminator.update_spectral_norms()

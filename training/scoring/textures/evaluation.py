@@ -1,86 +1,86 @@
-"""Judge textures of paintings, and print the scores as a table."""
+"""Evaluate the textures of a model folder, and print the scores as a table."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import torch
-from torch import Tensor
+from PIL import Image
 
-from training.fit.errors import TrainingError
-from training.fit.features import LossNetwork
-from training.scoring.textures.bounds import Bounded, bounded, shuffled_pixels
-from training.scoring.textures.kernel_distance import (
-    CROP,
-    LAYERS,
-    crop_features,
-    descriptors,
-    kernel_distance,
-)
-from training.scoring.textures.nearest_patch import COPIES, copy_ratio
-from training.scoring.textures.sliced_wasserstein import (
-    laplacian_pyramid,
-    level_count,
-    normalised,
-    patches,
-    random_slices,
-    sliced_wasserstein,
-)
+from app.engine.device import CPU, Device
+from app.engine.generator import Generator
+from app.errors import ModelFolderError
+from app.model_folder import ModelFolder, read_folder
+from app.pixels.images import Pixels
+from training.fit.data import SUFFIXES, DataError, to_tensor
+from training.fit.features import load_loss_network
+from training.fit.texture.data import load_texture_painting
+from training.fit.texture.recipe import TextureRecipe
+from training.scoring.contact_sheet import contact_sheet
+from training.scoring.textures.judge import TextureError, TextureScores, judge
 
-SMALLEST = 2 * CROP  # pixels; pictures with a smaller side give too few patches
-
-
-class TextureError(TrainingError):
-    """A texture cannot be judged; the message says why."""
+SHEET_SIDE = 384  # pixels
 
 
 @dataclass(frozen=True)
-class TextureScores:
-    """The distances of a texture from its painting.
+class TextureEvaluationRequest:
+    """The arguments of `training.evaluate_texture`. See its help."""
 
-    wasserstein: by the level of the pyramid, 0 for the finest. kernel: on features of the loss
-    network. copy_ratio: see nearest_patch.
+    folder: Path
+    paintings: Path
+    loss_network: str
+    textures: Sequence[str] | None = None
+    side: int = 512
+    seed: int = 0
+    json: Path | None = None
+    sheet: Path | None = None
+
+
+def evaluate_textures(request: TextureEvaluationRequest) -> dict[str, TextureScores]:
+    """Make a texture of each painting and judge it; write what the request asks for.
+
+    Raises TrainingError, ModelFolderError.
     """
+    folder = read_folder(request.folder)
+    paintings = _painting_files(folder, request)
+    network = load_loss_network(request.loss_network)
+    generator = Generator(folder, Device("cpu", CPU, "float32"))
+    scores: dict[str, TextureScores] = {}
+    shown: dict[str, list[Image.Image]] = {"painting": [], "texture": []}
+    for id, path in paintings.items():
+        painting = load_texture_painting(path, painting_size(folder), 1)
+        texture = make_texture(generator, id, request.side, request.seed)
+        try:
+            scores[id] = judge(to_tensor(Image.fromarray(texture)), painting, network, request.seed)
+        except TextureError as error:
+            raise TextureError(f"{id}: {error}") from error
+        pixels = (painting[0].permute(1, 2, 0) * 255).round().byte().numpy()
+        shown["painting"].append(Image.fromarray(pixels))
+        shown["texture"].append(Image.fromarray(texture))
+    if request.json:
+        request.json.parent.mkdir(parents=True, exist_ok=True)
+        content = {id: found.dump() for id, found in scores.items()}
+        request.json.write_text(json.dumps(content, indent=2) + "\n")
+    if request.sheet:
+        request.sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(shown, SHEET_SIDE).save(request.sheet, quality=88)
+    return scores
 
-    wasserstein: Mapping[int, Bounded]
-    kernel: Bounded
-    copy_ratio: float
 
-    @property
-    def mean_wasserstein(self) -> Bounded:
-        """The mean over the levels."""
-        rows = [(b.value, b.floor, b.ceiling) for b in self.wasserstein.values()]
-        return Bounded(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
-
-    @property
-    def copies(self) -> bool:
-        """Whether the texture repeats pieces of its painting."""
-        return self.copy_ratio < COPIES
-
-    def dump(self) -> dict[str, Any]:
-        """Return all scores, for a JSON file."""
-        return asdict(self) | {"copies": self.copies}
+def make_texture(generator: Generator, id: str, side: int, seed: int) -> Pixels:
+    """Make a texture uint8 [side, side, 3] as the server does."""
+    noise = generator.noise(*generator.cells(side, side), seed=seed)
+    vector = generator.folder.textures[id].vector
+    texture: Pixels = generator.paint(noise[None], vector[None])[0, :side, :side]
+    return texture
 
 
-def judge(texture: Tensor, painting: Tensor, network: LossNetwork, seed: int = 0) -> TextureScores:
-    """Measure a texture. It and the painting: [1, 3, H, W] in [0, 1], at the scale of the fit.
-
-    The noise that gives the ceilings has the painting's pixels in random order. Raises TextureError
-    if a picture is too small, LossNetworkError.
-    """
-    for name, picture in (("texture", texture), ("painting", painting)):
-        height, width = picture.shape[2:]
-        if min(height, width) < SMALLEST:
-            raise TextureError(
-                f"the {name} is {width}x{height} pixels; each side must be at least {SMALLEST}"
-            )
-    rng = torch.Generator().manual_seed(seed)
-    pictures = (texture, painting, shuffled_pixels(painting, rng))
-    return TextureScores(
-        _wasserstein(*pictures, rng),
-        _kernel(*pictures, network, rng),
-        copy_ratio(texture, painting, rng),
-    )
+def painting_size(folder: ModelFolder) -> int:
+    """Return the longest side of the paintings in the generator's fit, pixels."""
+    default: int = TextureRecipe.model_fields["painting_size"].default
+    fitted = folder.generator.fitted if folder.generator is not None else {}
+    size: int = fitted.get("recipe", {}).get("painting_size", default)
+    return size
 
 
 def table(scores: Mapping[str, TextureScores]) -> str:
@@ -96,27 +96,20 @@ def table(scores: Mapping[str, TextureScores]) -> str:
     return "\n".join(lines)
 
 
-def _wasserstein(
-    texture: Tensor, painting: Tensor, noise: Tensor, rng: torch.Generator
-) -> dict[int, Bounded]:
-    count = level_count(min(*texture.shape[2:], *painting.shape[2:]))
-    pyramids = (laplacian_pyramid(picture, count) for picture in (texture, painting, noise))
-    found = {}
-    for level, bands in enumerate(zip(*pyramids, strict=True)):
-        samples = [patches(band) for band in bands]
-        sets = [normalised(sample, samples[1]) for sample in samples]
-        slices = random_slices(sets[0].shape[1], rng)
-        found[level] = bounded(
-            lambda one, other, s=slices: sliced_wasserstein(one, other, s),
-            *sets,
-            rng,  # type: ignore[misc]
+def _painting_files(folder: ModelFolder, request: TextureEvaluationRequest) -> dict[str, Path]:
+    """The painting of each texture. Raises ModelFolderError for an unknown texture, DataError."""
+    if not folder.textures:
+        raise ModelFolderError(f"{folder.path} has no textures")
+    ids = list(request.textures or folder.textures)
+    if missing := set(ids) - folder.textures.keys():
+        raise ModelFolderError(
+            f"{folder.path} has no texture {', '.join(sorted(missing))}; "
+            f"it has {', '.join(sorted(folder.textures))}"
         )
-    return found
-
-
-def _kernel(
-    texture: Tensor, painting: Tensor, noise: Tensor, network: LossNetwork, rng: torch.Generator
-) -> Bounded:
-    layers = [name for name in LAYERS if name in network.layers] or network.layers
-    features = [crop_features(network, picture, layers) for picture in (texture, painting, noise)]
-    return bounded(kernel_distance, *(descriptors(f, features[1]) for f in features), rng)
+    files = {p.stem: p for p in request.paintings.glob("*") if p.suffix.lower() in SUFFIXES}
+    if missing := set(ids) - files.keys():
+        raise DataError(
+            f"no painting in {request.paintings} is named {', '.join(sorted(missing))}; "
+            "name the files after the ids of the textures, or choose some with --textures"
+        )
+    return {id: files[id] for id in ids}

@@ -16,7 +16,9 @@ from starlette.types import Message
 
 from app import Stylizer
 from app.errors import InferenceFailed, OutOfMemory
+from app.http.body import URL_ENCODED
 from app.http.server import create_app
+from app.options import GenerateOptions
 from app.settings import Settings, read_settings
 from tests.conftest import wait_until_ready
 from tests.tools.sessions import Sessions
@@ -83,7 +85,7 @@ def test_without_a_seed_the_server_draws_one_that_gives_the_same_texture_again(
 
 def test_every_option_reaches_the_texture(generating: TestClient) -> None:
     textures = [
-        generate(generating, seed=1, **{name: value})
+        generate(generating, **{"seed": 1, name: value})
         for name, value in (
             ("seed", 1),
             ("seed", 2),
@@ -188,7 +190,8 @@ def test_the_styles_say_what_they_can_do(generating: TestClient) -> None:
     }
     sand = generating.get("/styles/sand").json()
     assert sand == styles["sand"]
-    assert (sand["title"], sand["network"], sand["preview"]) == ("Sand", "tiny", None)
+    assert (sand["title"], sand["network"]) == ("Sand", "tiny")
+    assert "preview" not in sand
     assert generating.get("/styles/sand/preview").json()["code"] == "not_found"
 
 
@@ -265,27 +268,25 @@ def test_the_openapi_document_describes_options_examples_headers_and_problems(
     generating: TestClient,
 ) -> None:
     operation = generating.get("/openapi.json").json()["paths"]["/generate"]["post"]
-    names = {
-        "style", "width", "height", "seed", "tileable", "variation", "format", "quality"
-    }  # fmt: skip
-    assert {parameter["name"] for parameter in operation["parameters"]} == names
-    assert all("example" in parameter for parameter in operation["parameters"])
-    content = operation["requestBody"]["content"]
-    assert set(content) == {"application/x-www-form-urlencoded", "multipart/form-data"}
-    for form in content.values():
-        assert set(form["schema"]["properties"]) == names
+    form = operation["requestBody"]["content"][URL_ENCODED]["schema"]
+    assert set(form["properties"]) == set(GenerateOptions.model_fields)
+    assert form["required"] == ["style"]
     found = operation["responses"]
     assert {"X-Seed", "X-Style", "X-Device", "Server-Timing", "ETag"} == set(
         found["200"]["headers"]
     )
     assert set(found["200"]["content"]) == {"image/jpeg", "image/png", "image/webp"}
-    for code in ("400", "401", "404", "408", "413", "415", "422", "431", "500", "503"):
-        assert "application/problem+json" in found[code]["content"]
+    problem = "application/problem+json"
+    for status in ("400", "401", "404", "408", "413", "415", "422", "431", "500", "503"):
+        assert found[status]["content"][problem]["examples"]
+    assert "no_generator" in found["404"]["content"][problem]["examples"]
+    assert "unsupported_media_type" in found["415"]["content"][problem]["examples"]
     # The examples are a valid request.
-    example = {p["name"]: p["example"] for p in operation["parameters"]}
-    smaller = {**example, "style": "warm", "width": 32, "height": 32}
-    query = {name: str(value) for name, value in smaller.items()}
-    assert generating.post("/generate", params=query).status_code == 200
+    examples = {n: s["examples"][0] for n, s in form["properties"].items() if "examples" in s}
+    assert {"style", "width", "height", "seed", "variation", "quality"} == set(examples)
+    smaller = {**examples, "style": "warm", "width": 32, "height": 32}
+    data = {name: str(value) for name, value in smaller.items()}
+    assert generating.post("/generate", data=data).status_code == 200
 
 
 def test_a_texture_whose_client_disconnects_leaves_the_queue(texture_settings: Settings) -> None:

@@ -198,6 +198,7 @@ def test_the_style_list_is_complete_and_cacheable(client: TestClient) -> None:
     assert [item["id"] for item in response.json()["styles"]] == sorted(STYLES)
     assert set(response.json()["styles"][0]) == {
         "id", "title", "artist", "license", "network", "max_strength", "preview",
+        "capabilities",
     }  # fmt: skip
     again = client.get("/styles", headers={"If-None-Match": response.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
