@@ -54,12 +54,21 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        for layer in (self.first, *self.levels):
-            nn.init.kaiming_normal_(layer.weight, SLOPE)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for layer in self.convolutions:
+            assert layer.bias is not None
+            nn.init.kaiming_normal_(layer.weight, SLOPE)
+            nn.init.zeros_(layer.bias)
         for head in self.heads:
-            nn.init.normal_(head.weight, std=CONTRAST * head.in_channels**-0.5)  # type: ignore
-            nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+            assert isinstance(head, nn.Conv2d)
+            assert head.bias is not None
+            nn.init.normal_(head.weight, std=CONTRAST * head.in_channels**-0.5)
+            nn.init.zeros_(head.bias)
+
+    @property
+    def convolutions(self) -> list[nn.Conv2d]:
+        """The convolution on the noise and that of every level."""
+        levels = [level for level in self.levels if isinstance(level, nn.Conv2d)]
+        return [self.first, *levels]
 
     @property
     def stride(self) -> int:

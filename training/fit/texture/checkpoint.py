@@ -80,9 +80,10 @@ def initial_texture_state(recipe: TextureRecipe, device: torch.device) -> Textur
         len(recipe.styles), recipe.discriminator_widths, spectral=recipe.spectral
     ).to(device)
     # The heads are left to Adam: Muon would give each of their three rows the same weight.
-    layers = [model.generator.first, *model.generator.levels]
+    layers = model.generator.convolutions
     kernels = [layer.weight for layer in layers]
-    others = [layer.bias for layer in layers] + list(model.generator.heads.parameters())
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    others = [*biases, *model.generator.heads.parameters()]
     groups = [
         {"params": others, "lr": recipe.other_learning_rate},
         {"params": [model.styles], "lr": recipe.style_learning_rate},

@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.engine.noise import noise_map
+from app.engine.noise import Noise, noise_map
 from training.fit.data import DataError, read_image, to_tensor
 from training.fit.networks.generator import Generator
 from training.fit.texture.growing import phase_of, reduced
@@ -36,8 +36,13 @@ class TextureBatch:
 
     def to(self, device: torch.device) -> "TextureBatch":
         """The batch on a device."""
-        tensors = (self.patches, self.painting, self.noise, self.shares)
-        return TextureBatch(*(t.to(device, non_blocking=True) for t in tensors), self.reduction)
+        return replace(
+            self,
+            patches=self.patches.to(device, non_blocking=True),
+            painting=self.painting.to(device, non_blocking=True),
+            noise=self.noise.to(device, non_blocking=True),
+            shares=self.shares.to(device, non_blocking=True),
+        )
 
 
 def load_texture_painting(path: Path, longest_side: int, patch: int) -> Tensor:
@@ -100,7 +105,7 @@ class TextureBatches:
         patch = painting[..., top : top + side, left : left + side]
         return patch.flip(3) if rng.random() < 0.5 else patch
 
-    def _noise(self, rng: random.Random) -> np.ndarray:
+    def _noise(self, rng: random.Random) -> Noise:
         recipe, cells = self.recipe, self.recipe.patch // self.stride
         # A patch lies anywhere in a picture, so the waves pass it at any phase.
         down, across = rng.random() * 1000, rng.random() * 1000

@@ -17,13 +17,15 @@ SEED = 1
 
 @torch.no_grad()
 def texture_sheet(
-    model: TextureModel, recipe: TextureRecipe, reduction: float = 0.0, side: int = SIDE
+    model: TextureModel, recipe: TextureRecipe, reduction: float = 0.0, side: int | None = None
 ) -> Image.Image:
     """Generate a texture of every painting, in the order of the recipe, row by row.
 
-    side: a multiple of the stride, pixels. reduction: see growing; reduced textures are enlarged.
+    side: a multiple of the stride, pixels; default: SIDE. reduction: see growing; reduced textures
+    are enlarged.
     """
     generator, device = model.generator, model.styles.device
+    side = side or SIDE
     cells = side // generator.stride
     noise = torch.from_numpy(
         noise_map(
@@ -42,6 +44,7 @@ def texture_sheet(
     for number in range(len(recipe.styles)):
         picture = model(noise, torch.tensor([number], device=device), reduction)
         picture = F.interpolate(picture, size=(side, side))[0].permute(1, 2, 0)
+        pixels = (picture * 255).round().byte().cpu().numpy()
         top, left = (side * n for n in divmod(number, columns))
-        sheet[top : top + side, left : left + side] = (picture * 255).round().byte().cpu()
+        sheet[top : top + side, left : left + side] = pixels
     return Image.fromarray(sheet)
