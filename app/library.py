@@ -1,6 +1,5 @@
 """The library: paint images, and make textures."""
 
-import secrets
 from collections.abc import Iterable, Iterator
 from functools import cache
 from os import PathLike
@@ -14,7 +13,7 @@ from .engine.gallery import Brush, Gallery
 from .engine.network import Network
 from .errors import ImageTooSmall
 from .model_folder import Style
-from .options import MAX_SEED, GenerateOptions, Options, check_options
+from .options import GenerateOptions, Options, check_options
 from .pixels.canvas import Finish, canvas, finished
 from .pixels.images import MIN_SIDE, Picture, Pixels, read_picture, to_pillow
 from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
@@ -146,7 +145,7 @@ class Pastiche:
 
         The format and the quality in the options are not used.
         """
-        seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+        seed = options.choose_seed()
         brush = self.gallery.texture_brush(options.style)
         generator = brush.network
         cells = generator.cells(options.width, options.height, options.tileable)

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from app import Stylizer
+from app import Pastiche
 from app.errors import InferenceFailed, OutOfMemory
 from app.http.body import URL_ENCODED
 from app.http.server import create_app
@@ -68,7 +68,7 @@ def test_the_response_is_the_texture_with_its_seed_style_device_and_timing(
 
 def test_the_library_makes_the_same_texture(generating: TestClient, texture_models: Path) -> None:
     served = generate(generating, seed=3, variation=1.5, tileable="true")
-    pastiche = Stylizer(texture_models, "cpu", threads=1)
+    pastiche = Pastiche(texture_models, "cpu", threads=1)
     image = pastiche.generate("warm", 48, 40, seed=3, variation=1.5, tileable=True)
     assert np.array_equal(pixels(served), np.asarray(image))
 
