@@ -18,7 +18,7 @@ export async function compare(photo, styles, options, pick, ask) {
   controller = new AbortController();
   const { signal } = controller;
   const cells = styles.map((style) => {
-    const image = element("img", { alt: "" });
+    const image = element("img", { alt: "", draggable: false });
     const button = element("button", { type: "button", className: "style waiting" }, image,
       element("span", { className: "style-title", textContent: style.title }),
       element("span", { className: "style-by", textContent: style.artist === "unknown" ? "" : style.artist }));

@@ -14,7 +14,7 @@ export function fill(list, styles, pick, add) {
 
 function card(style, pick, add) {
   const picture = style.preview
-    ? element("img", { src: style.preview, alt: "", loading: "lazy", decoding: "async", width: 160, height: 160 })
+    ? element("img", { src: style.preview, alt: "", draggable: false, loading: "lazy", decoding: "async", width: 160, height: 160 })
     : element("span", { className: "no-preview", textContent: style.title[0] ?? "?" });
   const choose = element(
     "button",

@@ -6,13 +6,12 @@ import { describeDevice, describeSeconds, dom, element, extension, save, showBlo
 import * as gallery from "./gallery.js";
 import * as notice from "./notice.js";
 import { Painter } from "./painter.js";
-import { openPhoto, openSample } from "./photo.js";
+import { SMALLEST_COPY, openPhoto, openSample } from "./photo.js";
 import * as reveal from "./reveal.js";
 import { address, blend, readAddress, strokeSize } from "./settings.js";
 import { Textures } from "./textures.js";
 
 const MAX_BLEND = 8; // styles
-const SMALLER = 2048; // pixels of the longest side of a copy that any server takes
 const TABS = { paint: dom.tabPaint, compare: dom.tabCompare, textures: dom.tabTextures };
 
 let settings = readAddress(location.hash);
@@ -74,7 +73,7 @@ const titles = (chosen) => [...chosen.keys()].map((id) => byId.get(id)?.title ??
 // What to send
 
 function optionsFor(chosen) {
-  const longest = Math.max(photo.longestSide, 256) || Infinity;
+  const longest = photo.sentSide ? Math.max(photo.sentSide, SMALLEST_COPY) : Infinity;
   const boldest = Math.min(...[...chosen.keys()].map((id) => byId.get(id)?.max_strength ?? 2));
   return {
     style: blend(chosen),
@@ -246,7 +245,7 @@ dom.download.addEventListener("click", async () => {
   try {
     let { blob } = shown;
     if (job.options.format !== format) {
-      const image = photo.limit ? await photo.copy(photo.limit) : photo.file;
+      const image = await job.photo.copy(job.photo.sentSide);
       ({ blob } = await patiently(() => post("/stylize", { image, ...job.options, format }), { onWait: () => {} }));
     }
     save(blob, `${job.photo.name}-${[...job.styles.keys()].join("-")}.${extension(blob)}`);
@@ -286,10 +285,9 @@ function explain(error, retry) {
   }
   const { title, detail } = notice.words(error);
   const actions = {};
-  const tooLarge = error.status === 413;
-  if (tooLarge && photo?.width && photo.limit !== SMALLER) {
+  if (error.status === 413 && photo?.sentSide > SMALLEST_COPY) {
     actions["Use a smaller copy"] = () => {
-      photo.limit = SMALLER;
+      photo.shrink();
       retry();
     };
   }
@@ -312,6 +310,8 @@ function askForKey(retry) {
   }, { once: true });
   if (!dom.keyDialog.open) dom.keyDialog.showModal();
 }
+
+dom.keyCancel.addEventListener("click", () => dom.keyDialog.close());
 
 // Tabs
 

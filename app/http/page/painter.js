@@ -7,7 +7,7 @@ const SETTLE = 300; // milliseconds without a change before the full picture is 
 
 export class Painter {
   #next = null;
-  #running = null;
+  #isRunning = false;
   #preview = null;
   #full = null;
 
@@ -24,7 +24,7 @@ export class Painter {
     this.#next = { ...job, isMoving };
     this.#full?.abort();
     if (!isMoving) this.#preview?.abort();
-    this.#running ??= this.#run().finally(() => (this.#running = null));
+    if (!this.#isRunning) this.#run();
   }
 
   stop() {
@@ -34,6 +34,7 @@ export class Painter {
   }
 
   async #run() {
+    this.#isRunning = true;
     while (this.#next) {
       const job = this.#next;
       this.#next = null;
@@ -43,6 +44,7 @@ export class Painter {
         if (!isAbort(error)) this.view.failed(job, error);
       }
     }
+    this.#isRunning = false;
   }
 
   async #paint(job) {
@@ -58,12 +60,12 @@ export class Painter {
     this.#full = new AbortController();
     if (job.isMoving) await pause(SETTLE, this.#full.signal);
     const onUpload = (fraction) => this.view.upload(job, fraction);
-    const result = await this.#send(job, photo.limit, options, this.#full, onUpload);
+    const result = await this.#send(job, photo.sentSide, options, this.#full, onUpload);
     this.view.finished(job, result);
   }
 
   async #send(job, side, options, { signal }, onUpload) {
-    const image = side ? await job.photo.copy(side) : job.photo.file;
+    const image = await job.photo.copy(side);
     const onWait = (problem, seconds) => this.view.wait(job, problem, seconds);
     return patiently(() => post("/stylize", { image, ...options }, { signal, onUpload }), { signal, onWait });
   }

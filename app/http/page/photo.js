@@ -1,6 +1,8 @@
 // The photo that is painted, and smaller copies of it.
 
 const SAMPLE = "/page/sample.jpg";
+const LARGEST_COPY = 2048; // pixels of the longest side
+export const SMALLEST_COPY = 256;
 
 export class Photo {
   #copies = new Map();
@@ -12,11 +14,17 @@ export class Photo {
     this.width = width;
     this.height = height;
     this.isSample = isSample;
+    this.sentSide = this.longestSide; // smaller where the server refuses the whole
     this.url = URL.createObjectURL(file);
   }
 
   get longestSide() {
     return Math.max(this.width, this.height);
+  }
+
+  /** Send a smaller copy from now on. */
+  shrink() {
+    this.sentSide = Math.min(LARGEST_COPY, Math.floor(this.sentSide * 0.7));
   }
 
   /** Return a copy whose longest side has at most `side` pixels, as a Blob. */
