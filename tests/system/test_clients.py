@@ -34,8 +34,9 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("clients")
     document = folder / "openapi.json"
     document.write_text(json.dumps(create_app(Settings()).openapi()))
-    options = ["--path", document, "--meta", "none", "--output-path", folder / NAME]
-    config = ["--config", ROOT / "tests" / "tools" / "generated_client.yaml"]
+    output = str(folder / NAME)
+    options = ["--path", str(document), "--meta", "none", "--output-path", output]
+    config = ["--config", str(ROOT / "tests" / "tools" / "generated_client.yaml")]
     done = subprocess.run(
         [BIN / "openapi-python-client", "generate", "--fail-on-warning", *options, *config],
         capture_output=True,

@@ -27,7 +27,8 @@ def noise(shape: tuple[int, int], cells: int, octaves: int, fade: float, seed: i
         grid = Image.fromarray(rng.random((n + 3, n + 3), np.float32))
         plane = grid.resize(shape[::-1], Image.Resampling.BICUBIC, (1, 1, n + 1, n + 1))
         total += fade**octave * np.asarray(plane)
-    return (total - total.min()) / (total.max() - total.min())
+    scaled: NDArray[np.float32] = (total - total.min()) / (total.max() - total.min())
+    return scaled
 
 
 def blend(a: NDArray[np.float32], b: NDArray[np.float32], t: Plane) -> NDArray[np.float32]:
@@ -36,7 +37,7 @@ def blend(a: NDArray[np.float32], b: NDArray[np.float32], t: Plane) -> NDArray[n
 
 
 def color(*rgb: int) -> NDArray[np.float32]:
-    return np.array(rgb, np.float32) / 255
+    return np.array(rgb, np.float32) / np.float32(255)
 
 
 def terrain() -> tuple[Plane, NDArray[np.float32]]:

@@ -26,7 +26,7 @@ def checked_graph(generator: Generator, styles: Tensor) -> bytes:
 
     Raises ParityError with the style's number, the size and the difference.
     """
-    graph = generate_graph(generator).SerializeToString(deterministic=True)
+    graph: bytes = generate_graph(generator).SerializeToString(deterministic=True)
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     for number, style in enumerate(styles):

@@ -15,6 +15,7 @@ from training import export_texture
 from training.fit.checkpoint import CHECKPOINT
 from training.fit.texture.checkpoint import initial_texture_state
 from training.graphs import texture_parity
+from training.graphs.generate import generate_graph
 from training.graphs.texture_parity import generate
 
 
@@ -102,8 +103,7 @@ def test_nothing_is_written_when_the_graph_differs(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tiny_generator(seed=1).generator
-    real = texture_parity.generate_graph
-    monkeypatch.setattr(texture_parity, "generate_graph", lambda _: real(other))
+    monkeypatch.setattr(texture_parity, "generate_graph", lambda _: generate_graph(other))
     before = sorted((place / "models").rglob("*"))
     assert export(place) == 1
     assert "values are within 1 of PyTorch's" in capsys.readouterr().err

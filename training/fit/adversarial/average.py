@@ -30,5 +30,5 @@ class WeightAverage(Generic[Model]):
         parameters = zip(self.model.parameters(), source.parameters(), strict=True)
         for average, parameter in parameters:
             average.lerp_(parameter, 1 - keep)
-        for average, buffer in zip(self.model.buffers(), source.buffers(), strict=True):
-            average.copy_(buffer)
+        for own, buffer in zip(self.model.buffers(), source.buffers(), strict=True):
+            own.copy_(buffer)

@@ -32,4 +32,5 @@ def gradient_penalty(
     mixed.requires_grad_()
     total = score(mixed).reshape(len(mixed), -1).mean(1).sum()
     (gradient,) = torch.autograd.grad(total, mixed, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    norms: Tensor = gradient.flatten(1).norm(dim=1)
+    return (norms - 1).square().mean()

@@ -42,8 +42,8 @@ class Discriminator(nn.Module):
         self.projection = nn.Embedding(paintings, widths[-1])
         layers = (*self.entries, *self.blocks, self.last)
         for layer in layers:
-            nn.init.kaiming_normal_(layer.weight, SLOPE)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.kaiming_normal_(layer.weight, SLOPE)
+            nn.init.zeros_(layer.bias)
         nn.init.normal_(self.projection.weight, std=widths[-1] ** -0.5)
         if spectral:
             for layer in (*layers, self.score, self.projection):

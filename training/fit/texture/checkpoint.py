@@ -81,8 +81,9 @@ def initial_texture_state(recipe: TextureRecipe, device: torch.device) -> Textur
     ).to(device)
     # The heads are left to Adam: Muon would give each of their three rows the same weight.
     layers = model.generator.convolutions
-    kernels = [layer.weight for layer in layers]
-    biases = [layer.bias for layer in layers if layer.bias is not None]
+    tensors = [tensor for layer in layers for tensor in layer.parameters()]
+    kernels = [tensor for tensor in tensors if tensor.ndim == 4]
+    biases = [tensor for tensor in tensors if tensor.ndim == 1]
     others = [*biases, *model.generator.heads.parameters()]
     groups = [
         {"params": others, "lr": recipe.other_learning_rate},

@@ -156,7 +156,7 @@ def _backward_generator(
     state.discriminator.requires_grad_(True)
     loss = recipe.loss.generator(scores.float())
     total = recipe.adversarial_weight * loss + recipe.gram_weight * gram_loss
-    total.backward()
+    total.backward()  # type: ignore[no-untyped-call]
     return loss.item(), gram_loss.item()
 
 

@@ -318,7 +318,8 @@ def generating(texture_models: Path, tmp_path: Path) -> Path:
 def texture_of(gallery: Gallery, style: str) -> np.ndarray:
     brush = gallery.texture_brush(style)
     noise = brush.network.noise(4, 4, seed=0)
-    return brush.network.paint(noise[None], brush.vector[None])[0].astype(int)
+    made: np.ndarray = brush.network.paint(noise[None], brush.vector[None])[0].astype(int)
+    return made
 
 
 def test_every_style_is_listed_with_what_it_can_do(texture_models: Path) -> None:

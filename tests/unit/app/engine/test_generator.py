@@ -32,7 +32,8 @@ def texture(
     cells = generator.cells(width, height, tileable)
     noise = generator.noise(*cells, seed, tileable=tileable)
     style = generator.folder.textures["warm"].vector
-    return generator.paint(noise[None], style[None])[0].astype(int)
+    made: np.ndarray = generator.paint(noise[None], style[None])[0].astype(int)
+    return made
 
 
 def test_a_texture_covers_the_size_in_whole_cells(generator: Generator) -> None:
@@ -55,12 +56,13 @@ def test_tiles_equal_one_pass(generator: Generator, width: int, height: int) -> 
     noise = generator.noise(*generator.cells(width, height), seed=1)[None]
     style = generator.folder.textures["sand"].vector[None]
     runs: list[tuple[int, ...]] = []
-    run = tiled._session
-    assert run is not None
+    session = tiled._session
+    assert session is not None
+    run = session.run
 
     class Recording:
         def run(self, **inputs: np.ndarray) -> np.ndarray:
-            made = run.run(**inputs)
+            made = run(**inputs)
             runs.append(made.shape)
             return made
 
@@ -104,7 +106,7 @@ def test_a_blend_lies_between_its_textures(generator: Generator) -> None:
     noise = generator.noise(6, 6, seed=0)[None]
     warm, sand = (generator.folder.textures[i].vector for i in ("warm", "sand"))
     made = [
-        generator.paint(noise, np.float32([vector]))[0].astype(int)
+        generator.paint(noise, vector[None])[0].astype(int)
         for vector in (warm, 0.5 * warm + 0.5 * sand, sand)
     ]
     apart = np.abs(made[0] - made[2]).mean()
@@ -149,8 +151,8 @@ def test_non_finite_numbers_are_an_invalid_texture(generator: Generator) -> None
 
 def test_only_a_very_small_texture_may_have_a_single_value(generator: Generator) -> None:
     white = np.full((1, 64, 64, 3), 255, np.uint8)
-    assert generator.valid(np.zeros(1), white) == [True]
-    assert generator.valid(np.zeros(1), np.repeat(white, 2, axis=1)) == [False]
+    assert generator.valid(np.zeros(1, np.float32), white) == [True]
+    assert generator.valid(np.zeros(1, np.float32), np.repeat(white, 2, axis=1)) == [False]
 
 
 def test_the_reference_is_checked(generator: Generator) -> None:

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -315,7 +316,9 @@ def test_a_texture_whose_client_disconnects_leaves_the_queue(texture_settings: S
         scheduler = app.state.service.scheduler
         sessions.gate.clear()
         sessions.started.clear()
-        stays, leaves, received, nothing = asyncio.Event(), asyncio.Event(), [], []
+        stays, leaves = asyncio.Event(), asyncio.Event()
+        received: list[Any] = []
+        nothing: list[Any] = []
         first = asyncio.create_task(call(stays, received))
         while not sessions.started.is_set():
             await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ def discriminator(*, spectral: bool = False) -> Discriminator:
 def spectral_norm_of(layer: nn.Module) -> float:
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    return torch.linalg.matrix_norm(weight.flatten(1), 2).item()
+    return float(torch.linalg.matrix_norm(weight.flatten(1), 2))
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def test_spectral_norm_bounds_every_layer() -> None:
     network = discriminator(spectral=True)
     with torch.no_grad():
         for layer in (*network.blocks, network.last):
-            original = layer.parametrizations.weight.original  # type: ignore[union-attr]
+            original = layer.parametrizations.weight.original
             original.add_(torch.randn_like(original))
     for _ in range(30):
         network.update_spectral_norms()
