@@ -10,8 +10,8 @@ import click
 from ..errors import PasticheError
 
 NEEDS = (
-    "fitting a style takes the training code and PyTorch: get the source of Pastiche, install it "
-    "there with pip install -r requirements/training.txt, and run the command in that folder"
+    "fitting a style takes the training code and PyTorch: in a checkout of Pastiche, run "
+    "pip install '.[training,cpu]', then run this command there"
 )
 
 

@@ -12,7 +12,7 @@ def test_outside_a_checkout_it_says_what_to_install(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["add-style", "painting.jpg"]) == 1
-    assert "pip install -r requirements/training.txt" in capsys.readouterr().err
+    assert "pip install '.[training,cpu]'" in capsys.readouterr().err
 
 
 def test_in_a_checkout_it_is_the_training_command(monkeypatch: pytest.MonkeyPatch) -> None:
