@@ -14,11 +14,10 @@ from training.fit.recipe import (
     LayerWeights,
     PaintingRecipe,
     Weight,
+    Width,
     read_settings,
     unique_ids,
 )
-
-Width = Annotated[int, Field(ge=1, le=1024)]
 
 
 class TexturePhase(BaseModel):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,13 +92,10 @@ def _wasserstein(
     found = {}
     for level, bands in enumerate(zip(*pyramids, strict=True)):
         samples = [patches(band) for band in bands]
-        sets = [normalised(sample, samples[1]) for sample in samples]
-        slices = random_slices(sets[0].shape[1], rng)
-        found[level] = bounded(
-            lambda one, other, s=slices: sliced_wasserstein(one, other, s),
-            *sets,
-            rng,  # type: ignore[misc]
-        )
+        made, painted, noisy = (normalised(sample, samples[1]) for sample in samples)
+        slices = random_slices(painted.shape[1], rng)
+        distance = partial(sliced_wasserstein, slices=slices)
+        found[level] = bounded(distance, made, painted, noisy, rng)
     return found
 
 
@@ -106,4 +104,5 @@ def _kernel(
 ) -> Bounded:
     layers = [name for name in LAYERS if name in network.layers] or network.layers
     features = [crop_features(network, picture, layers) for picture in (texture, painting, noise)]
-    return bounded(kernel_distance, *(descriptors(f, features[1]) for f in features), rng)
+    made, painted, noisy = (descriptors(found, features[1]) for found in features)
+    return bounded(kernel_distance, made, painted, noisy, rng)

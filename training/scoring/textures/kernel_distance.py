@@ -26,7 +26,7 @@ def crop_features(
     """
     rows = picture.unfold(2, CROP, CROP).unfold(3, CROP, CROP)
     crops = rows.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, CROP, CROP)
-    found = [network(batch, layers) for batch in crops.split(BATCH)]
+    found = [network(batch, layers) for batch in torch.split(crops, BATCH)]
     return {name: torch.cat([f[name].float().mean((2, 3)) for f in found]) for name in layers}
 
 

@@ -66,7 +66,7 @@ def test_a_fit_against_an_adversary_lowers_the_loss_that_the_adversary_sets(
         "phases=[{steps=40, crop=32, batch=4}]",
         "learning_rate=0.01",
         "style_weight=0",
-        "adversarial_weight=1",
+        "adversarial_weight=10",
         "discriminator_widths=[8, 8]",
         "discriminator_learning_rate=2e-3",
     )

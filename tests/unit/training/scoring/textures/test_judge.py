@@ -50,4 +50,4 @@ def test_a_picture_that_is_too_small_is_an_error(which: str, network: LossNetwor
     pictures = {"texture": torch.zeros(1, 3, 128, 128), "painting": torch.zeros(1, 3, 128, 128)}
     pictures[which] = torch.zeros(1, 3, 300, 127)
     with pytest.raises(TextureError, match=f"the {which} is 127x300 .* must be at least 128"):
-        judge(**pictures, network=network)
+        judge(pictures["texture"], pictures["painting"], network)

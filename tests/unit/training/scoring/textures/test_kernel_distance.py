@@ -49,5 +49,5 @@ def test_every_layer_has_the_same_say() -> None:
     painting = {"a": torch.rand(9, 4, generator=rng), "b": 1000 * torch.rand(9, 4, generator=rng)}
     found = descriptors(painting, painting)
     assert found.shape == (9, 8)
-    for layer in found.split(4, dim=1):
+    for layer in torch.split(found, 4, dim=1):
         assert float(layer.square().mean()) == pytest.approx(1, rel=1e-5)
