@@ -1,6 +1,5 @@
 """The library: paint Pillow images, and make textures."""
 
-import secrets
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from .engine.device import pick_device
 from .engine.gallery import Gallery
 from .errors import ImageTooSmall
 from .model_folder import Style
-from .options import MAX_SEED, GenerateOptions, Options, check_options
+from .options import GenerateOptions, Options, check_options
 from .pixels.canvas import Finish, canvas, finished
 from .pixels.images import MIN_SIDE, Picture, from_pillow, to_pillow
 from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
@@ -80,7 +79,7 @@ class Stylizer:
 
         The format and the quality in the options are not used.
         """
-        seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+        seed = options.choose_seed()
         brush = self.gallery.texture_brush(options.style)
         generator = brush.network
         cells = generator.cells(options.width, options.height, options.tileable)

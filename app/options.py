@@ -1,5 +1,6 @@
 """The options of pastiches and textures: names, types, ranges, defaults and descriptions."""
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeVar
 
@@ -118,6 +119,10 @@ class GenerateOptions(BaseModel):
         examples=[90],
         description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
     )
+
+    def choose_seed(self) -> int:
+        """Return the seed, or a random one if none is given."""
+        return secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
 
     def check_pixels(self, max_pixels: int) -> None:
         """Raise BadOption if the texture has more than max_pixels."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 from ..errors import BadOutput, OutOfMemory
 from ..metrics import Metrics
-from ..options import MAX_SEED, GenerateOptions, Options, answer_format
+from ..options import GenerateOptions, Options, answer_format
 from ..pixels.canvas import canvas_size, check_canvas, finished
 from ..pixels.container import Still
 from ..pixels.images import (
@@ -118,7 +117,7 @@ class Pipeline:
         options.check_pixels(self._settings.max_pixels)
         format = answer_format(options, accept, "png")
         check_format(format, width, height)
-        seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+        seed = options.choose_seed()
         generator = brush.network
         rows, columns = generator.cells(width, height, options.tileable)
         with self._scheduler.admit(rows * columns * generator.card.stride**2) as deadline:

@@ -311,7 +311,7 @@ def test_announced_bytes_do_not_count() -> None:
 
 
 def read_options(content: bytes, type: str, **headers: str) -> list[tuple[str, str]]:
-    request = arriving([content], content_type=type, **headers)
+    request = arriving([content], 0, content_type=type, **headers)
     return asyncio.run(Bodies(10**6, 10**6, 60).read_options(request))
 
 
