@@ -30,7 +30,7 @@ from training.fit.session import FitOptions, fit
 from training.fit.validation import ValidationLoss, held_out_crops, nearest_vector, validate
 from training.fit.weights import load_network
 
-ADVERSARIAL_WEIGHT = 1.0
+ADVERSARIAL_WEIGHT = 2.0
 UNFROZEN_RATE = 0.1  # learning rates of an unfrozen fit, as a share of the recipe's
 MEAN = "the mean of all styles"
 # The settings that a new style takes from the fit of its network.

@@ -327,7 +327,7 @@ async def test_the_event_loop_runs_while_the_device_is_busy() -> None:
 async def test_a_source_counts_with_the_pixels_of_its_picture() -> None:
     class FakeGenerator(FakePainter):
         def pixels(self, source: np.ndarray) -> int:
-            return 100 * int(source.shape[1]) * int(source.shape[2])
+            return 100 * int(source.shape[1] * source.shape[2])
 
     async with running(batch_pixels=250) as (scheduler, network):
         first = await start_batch(scheduler, network)

@@ -4,7 +4,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import httpx2
 import pytest
@@ -311,8 +310,8 @@ def test_announced_bytes_do_not_count() -> None:
     asyncio.run(visit())
 
 
-def read_options(content: bytes, type: str, **headers: Any) -> list[tuple[str, str]]:
-    request = arriving([content], content_type=type, **headers)
+def read_options(content: bytes, type: str, **headers: str) -> list[tuple[str, str]]:
+    request = arriving([content], 0, content_type=type, **headers)
     return asyncio.run(Bodies(10**6, 10**6, 60).read_options(request))
 
 
