@@ -34,11 +34,13 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("clients")
     document = folder / "openapi.json"
     document.write_text(json.dumps(create_app(Settings()).openapi()))
-    output = str(folder / NAME)
-    options = ["--path", str(document), "--meta", "none", "--output-path", output]
-    config = ["--config", str(ROOT / "tests" / "tools" / "generated_client.yaml")]
+    config = ROOT / "tests" / "tools" / "generated_client.yaml"
     done = subprocess.run(
-        [BIN / "openapi-python-client", "generate", "--fail-on-warning", *options, *config],
+        [
+            *(BIN / "openapi-python-client", "generate", "--fail-on-warning"),
+            *("--path", document, "--config", config),
+            *("--meta", "none", "--output-path", folder / NAME),
+        ],
         capture_output=True,
         text=True,
         timeout=300,
@@ -55,17 +57,16 @@ def test_a_generated_python_client_paints_and_understands_errors(
     def module(name: str) -> Any:
         return importlib.import_module(f"{NAME}.{name}")
 
-    client = module("client").Client(base_url=server, timeout=60)
-    styles = module("api.styles.list_styles").sync(client=client).styles
-    assert [style.id for style in styles] == ["cold", "plain", "warm"]
-
     def stylize(style: str) -> Any:
         image = module("types").File(io.BytesIO(jpeg), "photo.jpg", "image/jpeg")
         format = module("models.format_").Format.PNG
         body = module("models").StylizeBody(image=image, style=style, strength=0.5, format_=format)
         return module("api.pictures.stylize").sync(client=client, body=body)
 
-    with Image.open(stylize("warm").payload) as pastiche, Image.open(io.BytesIO(jpeg)) as photo:
+    with module("client").Client(base_url=server, timeout=60) as client:
+        styles = module("api.styles.list_styles").sync(client=client).styles
+        painted, problem = stylize("warm"), stylize("nope")
+    assert [style.id for style in styles] == ["cold", "plain", "warm"]
+    with Image.open(painted.payload) as pastiche, Image.open(io.BytesIO(jpeg)) as photo:
         assert (pastiche.format, pastiche.size) == ("PNG", photo.size)
-    problem = stylize("nope")
     assert (problem.code, problem.status) == ("unknown_style", 404)

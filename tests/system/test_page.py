@@ -19,7 +19,7 @@ from app.settings import Settings
 from tests.tools.browsers import chromium
 from tests.tools.servers import serve_in_thread, wait_for_status
 
-TIMEOUT = 30_000  # milliseconds, on a busy machine
+TIMEOUT = 90_000  # milliseconds, on a busy machine
 KEY = "open-sesame"
 PHONE = {"width": 360, "height": 740}
 NewPage = Callable[..., Page]

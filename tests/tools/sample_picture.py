@@ -27,17 +27,17 @@ def noise(shape: tuple[int, int], cells: int, octaves: int, fade: float, seed: i
         grid = Image.fromarray(rng.random((n + 3, n + 3), np.float32))
         plane = grid.resize(shape[::-1], Image.Resampling.BICUBIC, (1, 1, n + 1, n + 1))
         total += fade**octave * np.asarray(plane)
-    scaled: NDArray[np.float32] = (total - total.min()) / (total.max() - total.min())
-    return scaled
+    low, high = float(total.min()), float(total.max())
+    return ((total - low) / (high - low)).astype(np.float32)
 
 
 def blend(a: NDArray[np.float32], b: NDArray[np.float32], t: Plane) -> NDArray[np.float32]:
-    t = np.clip(t, 0, 1)[..., None]
-    return a * (1 - t) + b * t
+    share = np.clip(t, 0, 1)[..., None]
+    return (a * (1 - share) + b * share).astype(np.float32)
 
 
 def color(*rgb: int) -> NDArray[np.float32]:
-    return np.array(rgb, np.float32) / np.float32(255)
+    return np.array(rgb, np.float32) / 255
 
 
 def terrain() -> tuple[Plane, NDArray[np.float32]]:

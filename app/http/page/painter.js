@@ -35,16 +35,17 @@ export class Painter {
 
   async #run() {
     this.#isRunning = true;
-    while (this.#next) {
-      const job = this.#next;
-      this.#next = null;
-      try {
-        await this.#paint(job);
-      } catch (error) {
-        if (!isAbort(error)) this.view.failed(job, error);
+    try {
+      while (this.#next) {
+        const job = this.#next;
+        this.#next = null;
+        await this.#paint(job).catch((error) => {
+          if (!isAbort(error)) this.view.failed(job, error);
+        });
       }
+    } finally {
+      this.#isRunning = false;
     }
-    this.#isRunning = false;
   }
 
   async #paint(job) {
