@@ -37,7 +37,7 @@ def blend(a: NDArray[np.float32], b: NDArray[np.float32], t: Plane) -> NDArray[n
 
 
 def color(*rgb: int) -> NDArray[np.float32]:
-    return np.array(rgb, np.float32) / 255
+    return np.array(rgb, np.float32) / np.float32(255)
 
 
 def terrain() -> tuple[Plane, NDArray[np.float32]]:
