@@ -31,7 +31,7 @@ def paint(g: Graph, network: CompactNetwork, normalise: Normalise) -> str:
     # Channels in the order (row, column, C), as _shuffled takes them.
     quarter = network.quarter_width
     order = np.arange(4 * quarter).reshape(quarter, 4).T.ravel()
-    x = g.convolve(x, weight_of(network.up)[order], bias_of(network.up)[order])
+    x = g.convolve(g.pad(x, 1, "edge"), weight_of(network.up)[order], bias_of(network.up)[order])
     x = g.add("Add", _shuffled(g, x, quarter), normalise(skip))
     for block in network.last:
         x = _block(g, x, block, normalise)

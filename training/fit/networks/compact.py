@@ -74,7 +74,7 @@ class CompactNetwork(TransformNetwork):
         self.first = nn.ModuleList(Block(quarter) for _ in range(blocks[0]))
         self.down = nn.Conv2d(4 * quarter, eighth, 1)
         self.body = nn.ModuleList(Block(eighth) for _ in range(blocks[1]))
-        self.up = nn.Conv2d(eighth, 4 * quarter, 1)
+        self.up = nn.Conv2d(eighth, 4 * quarter, 3)
         self.last = nn.ModuleList(Block(quarter) for _ in range(blocks[2]))
         self.output = nn.Conv2d(quarter, PIXEL_CHANNELS, 3)
         self._start_as_identity()
@@ -108,7 +108,7 @@ class CompactNetwork(TransformNetwork):
     def reach(self) -> int:
         """Half of every kernel, times the stride where it runs, and a whole stride at the ends."""
         quarters = 2 + (KERNEL // 2) * (len(self.first) + len(self.last))
-        eighths = (KERNEL // 2) * len(self.body)
+        eighths = 1 + (KERNEL // 2) * len(self.body)
         return UNSHUFFLE * quarters + 2 * UNSHUFFLE * eighths + 2 * UNSHUFFLE
 
     def paint(self, x: Tensor, normalise: Normalise) -> Tensor:
@@ -120,7 +120,7 @@ class CompactNetwork(TransformNetwork):
         x = self.down(unshuffle(x, 2))
         for block in self.body:
             x = block(x, normalise)
-        x = F.pixel_shuffle(self.up(x), 2).contiguous(memory_format=torch.channels_last)
+        x = F.pixel_shuffle(self.up(replicate(x, 1)), 2).contiguous(memory_format=torch.channels_last)
         x = x + normalise(skip)
         for block in self.last:
             x = block(x, normalise)
