@@ -47,7 +47,7 @@ bench: .venv-dev/ready  ## Measure the speed and memory of the bundled gallery
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	$(PYTHON) -m venv --clear .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
-	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --require-hashes -r $<
+	.venv-$*/bin/uv pip install --quiet --compile-bytecode --python .venv-$*/bin/python --require-hashes -r $<
 	touch $@
 
 COMPILE = $(DEV)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
