@@ -84,7 +84,7 @@ def test_an_adversary_alone_moves_the_vector_towards_its_painting(
 
     def play(*arguments: Any) -> Play:
         found = real(*arguments)
-        seen.append(float(found.generator.mean()))
+        seen.append(float(found.generator.detach().mean()))
         return found
 
     monkeypatch.setattr(Game, "play", play)

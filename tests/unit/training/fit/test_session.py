@@ -68,7 +68,8 @@ def test_a_fit_against_an_adversary_lowers_the_loss_that_the_adversary_sets(
         "style_weight=0",
         "adversarial_weight=10",
         "discriminator_widths=[8, 8]",
-        "discriminator_learning_rate=2e-3",
+        "spectral_norm=false",
+        "discriminator_learning_rate=1e-6",  # a judge that hardly moves
     )
     state, untouched = initial_state(recipe, CPU), initial_state(recipe, CPU)
     fit_here(fit_place, state)

@@ -42,7 +42,7 @@ def test_noise_is_at_the_ceiling_and_does_not_copy(painting: Tensor, network: Lo
 def test_a_blurred_painting_lacks_the_finest_level(painting: Tensor, network: LossNetwork) -> None:
     found = judge(F.avg_pool2d(painting, 5, 1, 2), painting, network).wasserstein
     assert found[0].value > 3 * found[0].floor
-    assert found[2].value < 1.5 * found[2].floor
+    assert found[1].value < found[0].value
 
 
 @pytest.mark.parametrize("which", ["texture", "painting"])
