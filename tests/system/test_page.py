@@ -27,6 +27,7 @@ NewPage = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=TIMEOUT)
     with chromium() as browser:
         yield browser
 
@@ -79,7 +80,7 @@ def cat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def expect_painted(page: Page, style: str) -> None:
-    expect(page.locator("#status")).to_contain_text(f"{style}, painted in", timeout=TIMEOUT)
+    expect(page.locator("#status")).to_contain_text(f"{style}, painted in")
     expect(page.locator("#download")).to_be_enabled()
     expect(page.locator("#badge")).to_be_hidden()
 
@@ -220,7 +221,7 @@ def test_all_styles_are_compared_on_the_same_photo(
     page = new_page(f"{server}#style=warm")
     page.locator("#file").set_input_files(cat)
     page.get_by_role("tab", name="Compare").click()
-    expect(page.locator("#compare-status")).to_contain_text("3 paintings", timeout=TIMEOUT)
+    expect(page.locator("#compare-status")).to_contain_text("3 paintings")
     pictures = page.locator("#comparison img")
     assert {pictures.nth(i).evaluate("image => image.naturalWidth") for i in range(3)} == {448}
     page.locator("#comparison").get_by_role("button", name="Plain").click()
@@ -254,10 +255,10 @@ def test_a_file_that_is_no_picture_is_explained(
     text.write_text("Dear reader")
     broken.write_bytes(jpeg[: len(jpeg) // 2])
     page.locator("#file").set_input_files(text)
-    expect(notice(page)).to_contain_text("This file cannot be painted", timeout=TIMEOUT)
+    expect(notice(page)).to_contain_text("This file cannot be painted")
     expect(notice(page).get_by_role("button", name="Choose another photo")).to_be_visible()
     page.locator("#file").set_input_files(broken)
-    expect(notice(page)).to_contain_text("This picture is damaged", timeout=TIMEOUT)
+    expect(notice(page)).to_contain_text("This picture is damaged")
     notice(page).get_by_role("button", name="Dismiss").click()
     expect(notice(page)).to_be_hidden()
 
@@ -277,7 +278,7 @@ def test_a_busy_server_is_waited_for_and_asked_again(new_page: NewPage, server: 
 
     page.route("**/stylize", busy)
     page.get_by_role("button", name="Try the sample").click()
-    expect(notice(page)).to_contain_text("The server is busy", timeout=TIMEOUT)
+    expect(notice(page)).to_contain_text("The server is busy")
     expect(notice(page)).to_contain_text("Trying again in 2 seconds")
     expect_painted(page, "Cold")
     expect(notice(page)).to_be_hidden()
@@ -290,7 +291,7 @@ def test_a_server_that_is_gone_is_asked_again_until_the_user_stops(
     page = new_page(server)
     page.route("**/stylize", lambda route: route.abort())
     page.get_by_role("button", name="Try the sample").click()
-    expect(notice(page)).to_contain_text("The server cannot be reached", timeout=TIMEOUT)
+    expect(notice(page)).to_contain_text("The server cannot be reached")
     notice(page).get_by_role("button", name="Stop waiting").click()
     expect(notice(page)).to_be_hidden()
     page.unroute("**/stylize")
@@ -304,13 +305,13 @@ def test_the_key_is_asked_for_and_a_large_photo_can_be_sent_smaller(
     page = new_page(f"{strict_server}#style=warm")
     page.locator("#file").set_input_files(cat)
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("This server needs an API key", timeout=TIMEOUT)
+    expect(dialog).to_contain_text("This server needs an API key")
     dialog.get_by_label("API key").fill("wrong")
     dialog.get_by_role("button", name="Use this key").click()
-    expect(dialog).to_contain_text("does not accept this key", timeout=TIMEOUT)
+    expect(dialog).to_contain_text("does not accept this key")
     dialog.get_by_label("API key").fill(KEY)
     dialog.get_by_label("API key").press("Enter")
-    expect(notice(page)).to_contain_text("too large", timeout=TIMEOUT)
+    expect(notice(page)).to_contain_text("too large")
     expect(notice(page)).to_contain_text("400,000")
     notice(page).get_by_role("button", name="Use a smaller copy").click()
     expect_painted(page, "Warm")
@@ -367,7 +368,7 @@ def test_textures_are_offered_where_a_style_can_generate_them(
     requests = with_generators(page)
     page.reload()
     page.get_by_role("tab", name="Textures").click()
-    expect(page.locator("#texture-status")).to_contain_text("Cold, painted in", timeout=TIMEOUT)
+    expect(page.locator("#texture-status")).to_contain_text("Cold, painted in")
     expect(page.locator("#texture-styles [data-id]")).to_have_count(1)
     page.locator("#texture-size").select_option("1024x1024")
     page.locator("#texture-seed").fill("7")
@@ -393,6 +394,7 @@ def test_the_api_page_lets_a_reader_try_a_request_without_another_host(
     browser: Browser, server: str, cat: Path
 ) -> None:
     page = browser.new_page()
+    page.set_default_timeout(TIMEOUT)
     blocked: list[str] = []
     page.on("console", lambda m: blocked.append(m.text) if "Policy" in m.text else None)
     page.on("request", lambda r: None if r.url.startswith(server) else blocked.append(r.url))
@@ -405,6 +407,6 @@ def test_the_api_page_lets_a_reader_try_a_request_without_another_host(
     style_input.fill("warm")  # the test's network has other styles
     operation.get_by_role("button", name="Execute").click()
     status = operation.locator(".live-responses-table .response-col_status").last
-    expect(status).to_contain_text("200", timeout=TIMEOUT)
+    expect(status).to_contain_text("200")
     page.close()
     assert [text for text in blocked if not text.startswith(("data:", "blob:"))] == []

@@ -33,11 +33,11 @@ def noise(shape: tuple[int, int], cells: int, octaves: int, fade: float, seed: i
 
 def blend(a: NDArray[np.float32], b: NDArray[np.float32], t: Plane) -> NDArray[np.float32]:
     share = np.clip(t, 0, 1)[..., None]
-    return (a * (1 - share) + b * share).astype(np.float32)
+    return np.asarray(a * (1 - share) + b * share, np.float32)
 
 
 def color(*rgb: int) -> NDArray[np.float32]:
-    return np.array(rgb, np.float32) / np.float32(255)
+    return np.array([value / 255 for value in rgb], np.float32)
 
 
 def terrain() -> tuple[Plane, NDArray[np.float32]]:
