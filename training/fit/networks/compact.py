@@ -120,8 +120,8 @@ class CompactNetwork(TransformNetwork):
         x = self.down(unshuffle(x, 2))
         for block in self.body:
             x = block(x, normalise)
-        x = F.pixel_shuffle(self.up(replicate(x, 1)), 2).contiguous(memory_format=torch.channels_last)
-        x = x + normalise(skip)
+        x = F.pixel_shuffle(self.up(replicate(x, 1)), 2)
+        x = x.contiguous(memory_format=torch.channels_last) + normalise(skip)
         for block in self.last:
             x = block(x, normalise)
         return F.pixel_shuffle(self.output(replicate(x, 1)), UNSHUFFLE)
