@@ -38,7 +38,7 @@ MAX_MEMORY_FAILURES = 3  # requests in a row that ran out of memory before the s
 
 
 @dataclass(frozen=True)
-class Pastiche:
+class EncodedPastiche:
     """An encoded pastiche."""
 
     content: bytes
@@ -48,7 +48,7 @@ class Pastiche:
 
 
 @dataclass(frozen=True)
-class Texture:
+class EncodedTexture:
     """An encoded texture, and the seed that it was made from."""
 
     content: bytes
@@ -73,7 +73,7 @@ class Pipeline:
 
     async def stylize(
         self, brush: Brush[Network], content: bytes, options: Options, accept: str
-    ) -> Pastiche:
+    ) -> EncodedPastiche:
         """Paint an image file, and encode it in the format of `options`, `accept` or the input.
 
         Raises the RequestErrors of the image and its options; Overloaded, NotReady,
@@ -103,11 +103,11 @@ class Pipeline:
         }
         self._metrics.decode_seconds.observe(seconds["decode"])
         self._count(brush)
-        return Pastiche(encoded, format, brush.label, seconds)
+        return EncodedPastiche(encoded, format, brush.label, seconds)
 
     async def generate(
         self, brush: Brush[Generator], options: GenerateOptions, accept: str
-    ) -> Texture:
+    ) -> EncodedTexture:
         """Make a texture, and encode it in the format of `options`, `accept` or as PNG.
 
         Draws a seed if the options have none. Raises BadOption; Overloaded, NotReady,
@@ -134,7 +134,7 @@ class Pipeline:
             "encode": encoding_seconds,
         }
         self._count(brush)
-        return Texture(encoded, format, brush.label, seconds, seed)
+        return EncodedTexture(encoded, format, brush.label, seconds, seed)
 
     def close(self) -> None:
         """Stop the threads; what they have not started is cancelled."""

@@ -14,7 +14,7 @@ from ..settings import Settings
 from .device import Device, OnnxSession, OpenSession, pick_device
 from .gallery import Gallery
 from .memory import DeviceMemory
-from .pipeline import Pastiche, Pipeline, Texture
+from .pipeline import EncodedPastiche, Pipeline, EncodedTexture
 from .probe import Probe
 from .scheduler import Scheduler
 from .watch import Fingerprint, changes, fingerprints
@@ -83,12 +83,12 @@ class Service:
         if settings.reload_seconds:
             self._watcher = asyncio.create_task(self._watch(device, seen), name="reloading")
 
-    async def stylize(self, content: bytes, options: Options, accept: str) -> Pastiche:
+    async def stylize(self, content: bytes, options: Options, accept: str) -> EncodedPastiche:
         """Paint an image file; see Pipeline.stylize. Also raises UnknownStyle, NotReady."""
         brush = self.gallery.brush(options.style, options.strength)
         return await self._pipeline.stylize(brush, content, options, accept)
 
-    async def generate(self, options: GenerateOptions, accept: str) -> Texture:
+    async def generate(self, options: GenerateOptions, accept: str) -> EncodedTexture:
         """Make a texture; see Pipeline.generate.
 
         Also raises UnknownStyle, NoGenerator, NotReady.

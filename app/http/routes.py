@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ..engine.gallery import Capability, Entry, Gallery
-from ..engine.pipeline import Pastiche, Texture
+from ..engine.pipeline import EncodedPastiche, EncodedTexture
 from ..engine.service import Service, Status
 from ..errors import NotFound
 from ..metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
@@ -161,7 +161,7 @@ async def generate(
     return response
 
 
-def _picture(service: Service, answer: Pastiche | Texture) -> Response:
+def _picture(service: Service, answer: EncodedPastiche | EncodedTexture) -> Response:
     timing = ", ".join(f"{name};dur={1e3 * s:.1f}" for name, s in answer.seconds.items())
     headers = {
         "X-Style": answer.style,
