@@ -14,7 +14,7 @@ from ..settings import Settings
 from .device import Device, OnnxSession, OpenSession, pick_device
 from .gallery import Gallery
 from .memory import DeviceMemory
-from .pipeline import EncodedPastiche, Pipeline, EncodedTexture
+from .pipeline import EncodedPastiche, EncodedTexture, Pipeline
 from .probe import Probe
 from .scheduler import Scheduler
 from .watch import Fingerprint, changes, fingerprints
