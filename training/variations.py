@@ -1,8 +1,9 @@
-"""Paint one photo in many ways and write one sheet: blends of four styles, sizes, strengths.
+"""Paint one photo in many ways, or make textures, and write one sheet.
 
 python -m training.variations blends A B C D -o OUT [--photo PHOTO]
 python -m training.variations sizes STYLE ... -o OUT [--photo PHOTO]
 python -m training.variations strengths STYLE ... -o OUT [--photo PHOTO]
+python -m training.variations textures STYLE ... -o OUT
 
 It paints with the library. Without a photo, it uses scikit-image's astronaut.
 """

@@ -1,4 +1,4 @@
-"""One photo painted in many ways: blends of four styles, sizes, strengths."""
+"""One photo painted in many ways: blends of four styles, sizes, strengths. And textures."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,9 +11,11 @@ from app.library import Pastiche
 
 STEPS = 5  # of blends and strengths
 CORNERS = 4
+TEXTURE = 512  # pixels; side of a texture
+ACROSS = 5  # textures in a row
 SIZES = (384, 768, 1536)  # longest side in pixels at which the network paints
 
-Kind = Literal["blends", "sizes", "strengths"]
+Kind = Literal["blends", "sizes", "strengths", "textures"]
 Rows = list[list[Image.Image]]
 
 
@@ -43,10 +45,22 @@ def strengths(pastiche: Pastiche, photo: Image.Image, styles: list[str]) -> Rows
     return rows
 
 
+def textures(pastiche: Pastiche, photo: Image.Image, styles: list[str]) -> Rows:
+    """Make the texture of seed 0 of each style, ACROSS in a row; the photo is not used.
+
+    Raises PasticheError if the textures do not fill whole rows.
+    """
+    if len(styles) % min(ACROSS, len(styles)):
+        raise PasticheError(f"textures takes at most {ACROSS} styles, or a multiple of {ACROSS}")
+    made = [pastiche.generate(style, TEXTURE, TEXTURE, seed=0) for style in styles]
+    return [made[start : start + ACROSS] for start in range(0, len(made), ACROSS)]
+
+
 VARIATIONS: dict[Kind, Callable[[Pastiche, Image.Image, list[str]], Rows]] = {
     "blends": blends,
     "sizes": sizes,
     "strengths": strengths,
+    "textures": textures,
 }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.errors import PasticheError
 from app.library import Pastiche
 from tests.tools.generated import picture
 from training.scoring import variations
@@ -39,6 +40,17 @@ def test_sizes_start_with_the_smallest_and_strengths_with_the_photo(
     assert np.array_equal(np.asarray(row[-1]), painted(pastiche, photo, style))
     (row,) = variations.sizes(pastiche, photo, [style])
     assert np.array_equal(np.asarray(row[0]), painted(pastiche, photo, style, size=384))
+
+
+def test_textures_stand_in_rows_of_five(texture_models: Path, photo: Image.Image) -> None:
+    pastiche = Pastiche(texture_models, "cpu")
+    names = ["warm", "sand", "warm", "sand", "warm"]
+    rows = variations.textures(pastiche, photo, names * 2)
+    assert [len(row) for row in rows] == [5, 5]
+    assert rows[0][1].size == (512, 512)
+    assert rows[0][1].tobytes() == pastiche.generate("sand", seed=0).tobytes()
+    with pytest.raises(PasticheError, match="at most 5 styles, or a multiple of 5"):
+        variations.textures(pastiche, photo, [*names, "warm"])
 
 
 def test_a_grid_has_no_gaps() -> None:
