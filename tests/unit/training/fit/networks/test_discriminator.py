@@ -13,7 +13,7 @@ def discriminator(*, spectral: bool = False) -> Discriminator:
 def spectral_norm_of(layer: nn.Module) -> float:
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    return float(torch.linalg.matrix_norm(weight.flatten(1), 2))
+    return float(torch.linalg.matrix_norm(weight.detach().flatten(1), 2))
 
 
 @torch.no_grad()
