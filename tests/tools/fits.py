@@ -11,14 +11,7 @@ from training.fit.checkpoint import CHECKPOINT, read_checkpoint
 from training.fit.recipe import Recipe, read_recipe
 from training.fit.texture.recipe import TextureRecipe, read_texture_recipe
 
-RECIPE = """
-width = 4
-residual_blocks = 1
-painting_size = 64
-content_layers = {relu2_1 = 1}
-style_layers = {relu1_1 = 1, relu2_1 = 1}
-phases = [{steps = 6, crop = 32, batch = 2}]
-
+PAINTINGS = """
 [[styles]]
 id = "wave"
 painting = "0.png"
@@ -29,6 +22,16 @@ id = "night"
 painting = "1.png"
 title = "Night"
 """
+
+RECIPE = """
+width = 4
+residual_blocks = 1
+painting_size = 64
+content_layers = {relu2_1 = 1}
+style_layers = {relu1_1 = 1, relu2_1 = 1}
+phases = [{steps = 6, crop = 32, batch = 2}]
+"""
+RECIPE += PAINTINGS
 # The recipe of a fit, as a card contains it.
 FITTED = {
     "loss_network": "somewhere.safetensors",
@@ -90,17 +93,8 @@ global_noise = 1
 gram_weight = 1.0
 gram_layers = {relu1_1 = 1, relu2_1 = 1}
 phases = [{steps = 3, size = 16, batch = 2}, {steps = 3, size = 32, batch = 2}]
-
-[[styles]]
-id = "wave"
-painting = "0.png"
-title = "Wave"
-
-[[styles]]
-id = "night"
-painting = "1.png"
-title = "Night"
 """
+TEXTURE_RECIPE += PAINTINGS
 
 
 def texture_recipe(place: Path, *overrides: str) -> TextureRecipe:
