@@ -4,7 +4,7 @@ DEVICE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEV = .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast coverage lint fmt types docs soak bench lock
+.PHONY: help serve test test-fast coverage lint fmt types docs site soak bench lock
 .SECONDARY:
 
 help:  ## Print this list
@@ -36,6 +36,9 @@ types: .venv-dev/ready  ## Check types
 
 docs: .venv-dev/ready  ## Write the generated tables in docs/
 	$(DEV)/python -m tests.tools.reference
+
+site: .venv-dev/ready  ## Build the documentation as a site, in site/
+	$(DEV)/python -m mkdocs build
 
 soak: .venv-dev/ready  ## Load, stop and restart servers for an hour; PARTS="flood stopping" runs some parts
 	$(DEV)/python -m tests.tools.soak $(PARTS)
