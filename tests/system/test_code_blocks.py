@@ -94,8 +94,10 @@ def test_every_block_is_run_read_or_marked(block: CodeBlock) -> None:
 @pytest.mark.parametrize("block", RUN, ids=str)
 def test_a_block_runs(block: CodeBlock, folder: Path, installed: Path, port: int) -> None:
     suffix, program, *arguments = PROGRAMS[block.language]
-    if shutil.which(program) is None:
-        pytest.skip(f"NO {program.upper()}: {block} is not run; install {program}")
+    curl = ["curl"] if re.search(r"^curl ", block.code, re.MULTILINE) else []
+    for needed in [program, *curl]:
+        if shutil.which(needed) is None:
+            pytest.skip(f"NO {needed.upper()}: {block} is not run; install {needed}")
     code = re.sub(r"(?:localhost|127\.0\.0\.1):8000", f"127.0.0.1:{port}", block.code)
     file = folder / f"block.{suffix}"
     file.write_text(code, encoding="utf-8")

@@ -10,7 +10,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from playwright.sync_api import Route
 
+from tests.tools.browsers import chromium
 from tests.tools.repository import ROOT
 
 # Attributes whose address a browser loads by itself, by element. `a` is not among them.
@@ -92,6 +94,24 @@ def test_pages_load_nothing_from_other_hosts(site: Path) -> None:
         text = sheet.read_text(encoding="utf-8")
         found = re.findall(r"url\(['\"]?(?:https?:)?//|@import", text)
         assert found == [], sheet.relative_to(site)
+
+
+def test_a_browser_asks_no_other_host(site: Path) -> None:
+    with chromium() as browser, browser.new_context() as context:
+        asked: list[str] = []
+        context.on("request", lambda request: asked.append(request.url))
+        # Chromium does not let pages read further files from disk; a route can.
+        context.route("http://site.test/**", lambda route: route.fulfill(path=file_of(site, route)))
+        page = context.new_page()
+        for path in ("index.html", "api/index.html"):
+            page.goto(f"http://site.test/{path}", wait_until="networkidle")
+            assert page.locator("h1").is_visible()
+        assert len(asked) > 2
+        assert {urlsplit(url).netloc for url in asked} == {"site.test"}
+
+
+def file_of(site: Path, route: Route) -> Path:
+    return site / unquote(urlsplit(route.request.url).path).lstrip("/")
 
 
 def test_broken_links_break_the_build(tmp_path: Path) -> None:
