@@ -140,7 +140,7 @@ def test_the_style_describes_its_painting_and_its_quality(style_place: Path) -> 
 
 def test_the_new_style_is_served_and_paints_differently(style_place: Path) -> None:
     assert add_style.main(arguments(style_place)) == 0
-    gallery = Gallery(style_place / "models", Device("cpu", CPU, "float32"), 10_000)
+    gallery = Gallery([style_place / "models"], Device("cpu", CPU, "float32"), 10_000)
     assert not gallery.problems
     photo = pixels(1, 40, 48, seed=20)
     brushes = [gallery.brush(name) for name in ("new_wave", *STYLES)]
