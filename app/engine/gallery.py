@@ -112,7 +112,10 @@ class Gallery:
             for path in found:
                 self._add(path, previous._folders.get(path) if previous else None)
             if not found:
-                self._report(f"no */{CARD} in {folder}", previous.problems if previous else ())
+                problem = f"no */{CARD} in {folder}"
+                if (folder / CARD).exists():
+                    problem += ", which is a model folder: name the folder that it is in"
+                self._report(problem, previous.problems if previous else ())
         if not self.networks:
             raise ModelFolderError(f"there is no network to serve: {'; '.join(self.problems)}")
         served = self._folders.items()

@@ -176,7 +176,9 @@ def check_request(request: StyleRequest) -> None:
         raise StyleError("--unfreeze needs --new-network")
     if target is not None:
         if target.exists():
-            raise StyleError(f"--new-network: {target} already exists")
+            raise StyleError(
+                f"--new-network: {target} already exists; to add to it, name it with --network"
+            )
         return
     exists = (request.network / "styles" / f"{style_id}.safetensors").exists()
     if exists and not request.force:

@@ -377,6 +377,8 @@ def test_a_folder_without_models_is_a_problem_and_the_others_are_served(
     gallery = Gallery([models, tmp_path], ON_CPU)
     assert ids(gallery) == ["cold", "plain", "warm"]
     assert gallery.problems == [f"no */network.json in {tmp_path}"]
+    with pytest.raises(ModelFolderError, match="tiny, which is a model folder: name the folder"):
+        load(models / "tiny")
 
 
 def test_a_shared_network_is_loaded_again_when_its_first_folder_is_removed(
