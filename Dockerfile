@@ -1,8 +1,8 @@
-# docker build -t pastiche:cpu .                             for CPUs
-# docker build -t pastiche:gpu --build-arg DEVICE=gpu .      for NVIDIA GPUs
+# docker build -t pastiche:0.1.0 .                               for CPUs
+# docker build -t pastiche:0.1.0-gpu --build-arg DEVICE=gpu .    for NVIDIA GPUs
 #
-# docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 pastiche:cpu
-# docker run --rm pastiche:cpu styles
+# docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 pastiche:0.1.0
+# docker run --rm pastiche:0.1.0 styles
 
 ARG DEVICE=cpu
 

@@ -1,6 +1,6 @@
 """The library: paint images, and make textures."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -37,14 +37,14 @@ class Pastiche:
 
     def __init__(
         self,
-        models: Path | str = BUNDLED_MODELS,
+        models: Path | str | Sequence[Path | str] = BUNDLED_MODELS,
         device: DeviceName = "auto",
         threads: int = 0,
         tile_pixels: int = TILE_PIXELS,
         *,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """Load every model folder in the folder `models`.
+        """Load every model folder in the folder `models`, or in each of several.
 
         threads: CPU threads of an inference; 0 is one per core. tile_pixels: larger images are
         painted in tiles of about this many pixels. max_pixels: the largest image file that is
@@ -52,7 +52,8 @@ class Pastiche:
         """
         self.device: Device = pick_device(device, threads)
         self.max_pixels = max_pixels
-        self.gallery = Gallery(Path(models), self.device, tile_pixels)
+        folders = [models] if isinstance(models, Path | str) else models
+        self.gallery = Gallery([Path(folder) for folder in folders], self.device, tile_pixels)
 
     @property
     def styles(self) -> dict[str, Style]:

@@ -1,5 +1,6 @@
 """The Prometheus metrics of one server."""
 
+import platform
 from collections.abc import Iterator
 
 from prometheus_client import (
@@ -15,7 +16,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from . import logs
+from . import __version__, logs
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -43,6 +44,13 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.register(DroppedLines())
+        self.build_info = Gauge(
+            "pastiche_build_info",
+            "The version of the server, and that of Python; always 1.",
+            ["version", "python"],
+            registry=registry,
+        )
+        self.build_info.labels(__version__, platform.python_version()).set(1)
         self.requests = Counter(
             "pastiche_requests",
             "Requests by route, status and style.",

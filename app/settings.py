@@ -1,12 +1,13 @@
 """The settings of the server: names, defaults, ranges and descriptions."""
 
 import ipaddress
+import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import SettingsError
 
@@ -27,8 +28,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    models: Path = Field(
-        default=BUNDLED_MODELS, description="folder whose subfolders are model folders"
+    models: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(BUNDLED_MODELS,),
+        description="folders whose subfolders are model folders, separated by : (; on Windows)",
     )
     device: DeviceName = Field(
         default="auto",
@@ -173,6 +175,15 @@ class Settings(BaseSettings):
         le=DAY,
         description="how long a stopping server waits for admitted requests to finish, in seconds",
     )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        folders = value.split(os.pathsep) if isinstance(value, str) else value
+        folders = [folders] if isinstance(folders, Path) else folders
+        if not folders or "" in folders:
+            raise ValueError(f"must be folders, separated by single {os.pathsep}")
+        return folders
 
     @field_validator("host")
     @classmethod

@@ -3,14 +3,16 @@
     python -m training.add_style PAINTING --network models/gallery --photos DIR
 
 A network that knows several styles can paint another one with a new vector alone (Dumoulin et al.,
-arXiv:1610.07629). Run the same command again to resume. With --unfreeze, the whole network is
-fitted afterwards. That changes all of its styles, so the result is written to a new model folder
-with the new style only.
+arXiv:1610.07629). Run the same command again to resume. With --new-network, the style is written to
+a new model folder, with a copy of the network. With --unfreeze, the whole network is fitted
+afterwards; as that changes all of its styles, the new folder has the new style only.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
+from app.settings import BUNDLED_MODELS
 from training.cli.arguments import add_device, command_parser
 from training.cli.run import run, stop_on_signals
 from training.fit.added_style import ADVERSARIAL_WEIGHT, StyleRequest
@@ -20,7 +22,10 @@ from training.graphs.added_style import add_style
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 0 when the style is written, 1 on an error, 130 on Ctrl-C."""
+    """Run the command; return 0 when the style is written.
+
+    Return 1 on an error, 3 if the style became worse and was not written, 130 on Ctrl-C.
+    """
     parser = command_parser("add_style", __doc__)
     parser.add_argument("painting", type=Path, help="picture of the painting")
     parser.add_argument("--network", type=Path, required=True, help="model folder to add it to")
@@ -56,7 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--unfreeze", type=int, metavar="STEPS", help="then fit the whole network for STEPS"
     )
-    parser.add_argument("--new-network", type=Path, help="model folder that --unfreeze writes")
+    parser.add_argument(
+        "--new-network", type=Path, help="new model folder to write (default: add to --network)"
+    )
     request = StyleRequest(**vars(parser.parse_args(arguments)))
     stop_on_signals()
     return run(lambda: _add_style(request))
@@ -70,7 +77,22 @@ def _add_style(request: StyleRequest) -> str:
     before, after = added.fitted.before.by_side(), added.fitted.after.by_side()
     changes = ", ".join(f"{name} {before[name]} -> {value}" for name, value in after.items())
     state = added.fitted.state
-    return f"{added.path}: {state.step} steps in {state.seconds:.0f} s; {changes}"
+    lines = [f"{added.path}: {state.step} steps in {state.seconds:.0f} s; {changes}"]
+    if added.fitted.after.objective > added.fitted.before.objective:
+        lines.append("the objective, which leaves the adversary out, is higher than at the start")
+    return "\n".join([*lines, f"serve it: {_serving(added.path.parent.parent)}"])
+
+
+def _serving(folder: Path) -> str:
+    """The command that serves a model folder, beside the bundled ones."""
+    models = dict.fromkeys(path.resolve() for path in (BUNDLED_MODELS, folder.parent))
+    options = [word for path in models for word in ("--models", _shown(path))]
+    return shlex.join(["python", "-m", "app.cli", "serve", *(options if len(models) > 1 else [])])
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ SIDE, ROUNDS = 512, 5  # of the pictures that are timed, pixels; the best of so 
 
 @click.command()
 @model_options
-def doctor(models: Path | None, device: str | None) -> int:
+def doctor(models: tuple[Path, ...] | None, device: str | None) -> int:
     """Check the installation: versions, the device and why it is no better one, models, speed.
 
     The exit status is 1 if a model folder has a problem, or if nothing can be painted.
@@ -38,17 +38,15 @@ def doctor(models: Path | None, device: str | None) -> int:
     click.echo(f"device: {pastiche.device}")
     for name, reason in refusals(pastiche.device).items():
         click.echo(f"  not {name}: {reason}")
-    click.echo(f"models: {settings.models}")
+    click.echo(f"models: {', '.join(map(str, settings.models))}")
     gallery = pastiche.gallery
-    for network in gallery.networks:
-        count = len(network.folder.styles)
-        textures = len(network.folder.textures)
-        click.echo(f"  {network.name}: {count} styles, {textures} textures")
+    for path, served in gallery.folders.items():
+        click.echo(f"  {path}: {len(served.styles)} styles, {len(served.textures)} textures")
     for problem in gallery.problems:
         click.echo(f"  problem: {problem}")
     style = next(iter(pastiche.styles), None)
     if style is None:
-        raise PasticheError(f"{settings.models}: no styles")
+        raise PasticheError("no styles")
     photo, finish = Picture(pattern(SIDE)[0]), Finish()
     seconds = []
     for _ in range(ROUNDS):

@@ -45,7 +45,7 @@ def generate(
     format: Format | None,
     count: int,
     force: bool,
-    models: Path | None,
+    models: tuple[Path, ...] | None,
     device: str | None,
     **options: str | None,
 ) -> int:

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options --models and --device to a command."""
+    """Add the options --models, which is None if it is not given, and --device to a command."""
     models = click.option(
-        "--models", type=click.Path(path_type=Path), help="Folder of model folders."
+        "--models",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        callback=lambda _context, _option, folders: folders or None,
+        help="Folder of model folders; repeat it for several.",
     )
     device = click.option("--device", type=click.Choice(get_args(DeviceName)), help="Where to run.")
     return models(device(command))

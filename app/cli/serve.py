@@ -11,7 +11,9 @@ from .loading import model_options, settings_of
 @model_options
 @click.option("--host", help="Address to listen on; by default 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; by default 8000; 0 picks a free one.")
-def serve(models: Path | None, device: str | None, host: str | None, port: int | None) -> None:
+def serve(
+    models: tuple[Path, ...] | None, device: str | None, host: str | None, port: int | None
+) -> None:
     """Start the HTTP server.
 
     It also reads the PASTICHE_... environment variables of docs/settings.md.

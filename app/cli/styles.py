@@ -11,7 +11,7 @@ from .loading import load, model_options, settings_of
 @click.command()
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def styles(models: Path | None, device: str | None, as_json: bool) -> None:
+def styles(models: tuple[Path, ...] | None, device: str | None, as_json: bool) -> None:
     """List the styles, and what each can do."""
     entries = load(settings_of(models=models, device=device)).gallery.entries()
     if as_json:

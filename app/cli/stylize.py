@@ -107,7 +107,7 @@ def stylize(
     force: bool,
     jobs: int,
     as_json: bool,
-    models: Path | None,
+    models: tuple[Path, ...] | None,
     device: str | None,
     preserve_colors: bool,
     **options: str | None,

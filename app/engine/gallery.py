@@ -1,7 +1,7 @@
 """The gallery: all loaded networks and generators, and their styles by id."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -17,7 +17,16 @@ from ..errors import (
     OutOfMemory,
     UnknownStyle,
 )
-from ..model_folder import CARD, ModelFolder, Style, Vector, model_folders, read_folder
+from ..model_folder import (
+    CARD,
+    Card,
+    GeneratorCard,
+    ModelFolder,
+    Style,
+    Vector,
+    model_folders,
+    read_folder,
+)
 from ..settings import TILE_PIXELS
 from .device import Device, OnnxSession, OpenSession
 from .generator import Generator
@@ -57,8 +66,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class _Served:
-    """What is served of a model folder whose files have this fingerprint."""
+class Served:
+    """What is served of a model folder whose files have this fingerprint.
+
+    Folders with the same graphs share a network and a generator, those of the first of them.
+    """
 
     fingerprint: Fingerprint
     network: Network | None = None  # None if the folder cannot be served
@@ -69,14 +81,14 @@ class _Served:
 
 
 class Gallery:
-    """The networks and generators in a folder, on one device.
+    """The networks and generators of several folders, on one device.
 
     A gallery never changes; a new one replaces it.
     """
 
     def __init__(
         self,
-        models: Path,
+        models: Sequence[Path],
         device: Device,
         tile_pixels: int = TILE_PIXELS,
         previous: "Gallery | None" = None,
@@ -87,30 +99,36 @@ class Gallery:
         previous: the gallery to replace, on the same device. Folders that have not changed are
         taken from it, and so are networks and generators whose graphs have not. Where a folder, a
         generator or a style is now damaged, the previous version is kept. Raises ModelFolderError
-        if no network can be served, with the problem of each folder; DeviceUnavailable.
+        if no network can be served, with the problem of each folder, or if two folders have
+        different styles of the same id; DeviceUnavailable.
         """
         self.device = device
         self.problems: list[str] = []
         self.new_problems: list[str] = []  # those that the previous gallery did not have
         self._tile_pixels, self._open_session = tile_pixels, open_session
-        self._folders: dict[Path, _Served] = {}
-        self._styles: dict[str, tuple[Network, Style]] = {}
-        self._textures: dict[str, tuple[Generator, Style]] = {}
-        for path in model_folders(models):
-            self._add(path, previous._folders.get(path) if previous else None)
-        for served in self._folders.values():
-            known_problems = previous.problems if previous else ()
-            if served.network is not None:
-                self._register(served.network, served.styles, self._styles, known_problems)
-            if served.generator is not None:
-                self._register(served.generator, served.textures, self._textures, known_problems)
+        self._folders: dict[Path, Served] = {}
+        for folder in dict.fromkeys(models):
+            found = model_folders(folder)
+            for path in found:
+                self._add(path, previous._folders.get(path) if previous else None)
+            if not found:
+                problem = f"no */{CARD} in {folder}"
+                if (folder / CARD).exists():
+                    problem += ", which is a model folder: name the folder that it is in"
+                self._report(problem, previous.problems if previous else ())
         if not self.networks:
-            reasons = "; ".join(self.problems) or f"no */{CARD} in {models}"
-            raise ModelFolderError(f"there is no network to serve: {reasons}")
+            raise ModelFolderError(f"there is no network to serve: {'; '.join(self.problems)}")
+        served = self._folders.items()
+        self._styles = _by_id((path, s.network, s.styles) for path, s in served)
+        self._textures = _by_id((path, s.generator, s.textures) for path, s in served)
 
-    def _add(self, path: Path, previous: _Served | None) -> None:
+    def _add(self, path: Path, previous: Served | None) -> None:
         now = fingerprint(path)
-        if previous is not None and previous.fingerprint == now:
+        if (
+            previous is not None
+            and previous.fingerprint == now
+            and self._is_current(path, previous)
+        ):
             self._folders[path] = previous
             self.problems += previous.problems
             return
@@ -119,24 +137,34 @@ class Gallery:
         for problem in served.problems:
             self._report(problem)
 
-    def _load(self, path: Path, now: Fingerprint, previous: _Served | None) -> _Served:
+    def _is_current(self, path: Path, previous: Served) -> bool:
+        """Whether a folder's network and generator are still those that it would share or load."""
+        network, generator = previous.network, previous.generator
+        return (
+            network is None or self._loaded_network(path, network.card, network) is network
+        ) and (
+            generator is None
+            or self._loaded_generator(path, generator.card, generator) is generator
+        )
+
+    def _load(self, path: Path, now: Fingerprint, previous: Served | None) -> Served:
         try:
             folder = read_folder(path)
             network = self._network(folder, previous.network if previous else None)
         except _FAILURES as error:
             if previous is None or previous.network is None:
-                return _Served(now, problems=(f"{path.name} is not served: {error}",))
+                return Served(now, problems=(f"{path.name} is not served: {error}",))
             problem = f"{path.name}: the previous version is still served: {error}"
             return replace(previous, fingerprint=now, problems=(problem,))
         styles = dict(folder.styles)
         if previous is not None and previous.network is network:
             styles |= {i: previous.styles[i] for i in folder.problems if i in previous.styles}
-        served = _Served(now, network, styles, tuple(folder.problems.values()))
+        served = Served(now, network, styles, tuple(folder.problems.values()))
         return self._with_generator(served, folder, previous)
 
     def _with_generator(
-        self, served: _Served, folder: ModelFolder, previous: _Served | None
-    ) -> _Served:
+        self, served: Served, folder: ModelFolder, previous: Served | None
+    ) -> Served:
         if folder.generator is None:
             return served
         old = previous.generator if previous else None
@@ -165,9 +193,9 @@ class Gallery:
         if not folder.textures:
             reasons = "; ".join(folder.texture_problems.values())
             raise ModelFolderError(reasons or f"{folder.path / 'textures'}: no styles found")
-        if previous is not None and previous.card.generates_as(folder.generator):
+        if loaded := self._loaded_generator(folder.path, folder.generator, previous):
             folder.generator_graph()  # the card has not changed, but the file may be damaged
-            return previous
+            return loaded
         generator = Generator(folder, self.device, self._tile_pixels, self._open_session)
         generator.warm_up()
         if reference := folder.generator_reference():
@@ -175,47 +203,50 @@ class Gallery:
         return generator
 
     def _network(self, folder: ModelFolder, previous: Network | None) -> Network:
-        if previous is not None and previous.card.paints_as(folder.card):
+        if loaded := self._loaded_network(folder.path, folder.card, previous):
             for graph in folder.card.graphs:
                 folder.graph(graph)  # the card has not changed, but a graph's file may be damaged
-            return previous
+            return loaded
         network = Network(folder, self.device, self._tile_pixels, self._open_session)
         network.warm_up()
         if reference := folder.reference():
             network.check(reference)
         return network
 
-    def _register(
-        self,
-        model: Model,
-        styles: Mapping[str, Style],
-        registered: dict[str, tuple[Model, Style]],
-        known_problems: Collection[str],
-    ) -> None:
-        for style in styles.values():
-            owner, _ = registered.setdefault(style.id, (model, style))
-            if owner is not model:
-                name = f"{model.folder.path.name}/{style.id}"
-                problem = f"{name} is not served: {owner.name} has a style of this id"
-                if problem in known_problems:
-                    self.problems.append(problem)
-                else:
-                    self._report(problem)
+    def _loaded_network(self, path: Path, card: Card, previous: Network | None) -> Network | None:
+        """The network with a card's graphs: an earlier folder's, or the folder's previous one."""
+        candidates = _candidates(path, self.networks, previous)
+        return next((network for network in candidates if network.card.paints_as(card)), None)
 
-    def _report(self, problem: str) -> None:
-        log.error("%s", problem)
+    def _loaded_generator(
+        self, path: Path, card: GeneratorCard, previous: Generator | None
+    ) -> Generator | None:
+        """The generator with a card's graph: an earlier folder's, or the folder's previous one."""
+        candidates = _candidates(path, self.generators, previous)
+        return next((known for known in candidates if known.card.generates_as(card)), None)
+
+    def _report(self, problem: str, known: Sequence[str] = ()) -> None:
         self.problems.append(problem)
-        self.new_problems.append(problem)
+        if problem not in known:
+            log.error("%s", problem)
+            self.new_problems.append(problem)
+
+    @property
+    def folders(self) -> Mapping[Path, Served]:
+        """What is served of every model folder, in order."""
+        return self._folders
 
     @property
     def networks(self) -> list[Network]:
-        """The networks, in the order of their folders' names."""
-        return [served.network for served in self._folders.values() if served.network is not None]
+        """The networks, in the order of their folders."""
+        found = (served.network for served in self._folders.values())
+        return list(dict.fromkeys(network for network in found if network is not None))
 
     @property
     def generators(self) -> list[Generator]:
-        """The generators, in the order of their folders' names."""
-        return [served.generator for served in self._folders.values() if served.generator]
+        """The generators, in the order of their folders."""
+        found = (served.generator for served in self._folders.values())
+        return list(dict.fromkeys(generator for generator in found if generator is not None))
 
     @property
     def textures(self) -> Mapping[str, Style]:
@@ -282,6 +313,46 @@ class Gallery:
         Raises UnknownStyle, NoGenerator, BadOption.
         """
         return _blend(text, self.find_texture, lambda style: style.vector)
+
+
+def _candidates(path: Path, loaded: Iterable[Model], previous: Model | None) -> list[Model]:
+    candidates = list(loaded)
+    # A shared model reads its graphs from the first of its folders, so it must not outlive that.
+    if previous is not None and previous.folder.path == path:
+        candidates.append(previous)
+    return candidates
+
+
+def _by_id(
+    served: Iterable[tuple[Path, Model | None, Mapping[str, Style]]],
+) -> dict[str, tuple[Model, Style]]:
+    """The styles of all folders by id, with their models.
+
+    Raises ModelFolderError if two folders have a style of the same id, unless one is a copy.
+    """
+    found: dict[str, tuple[Model, Style]] = {}
+    homes: dict[str, Path] = {}
+    for path, model, styles in served:
+        if model is None:
+            continue
+        for style in styles.values():
+            owner, other = found.setdefault(style.id, (model, style))
+            home = homes.setdefault(style.id, path)
+            if owner is not model or not _is_copy(style, other):
+                raise ModelFolderError(
+                    f"{home} and {path} have different styles of the id {style.id!r}; "
+                    "rename or remove one"
+                )
+    return found
+
+
+def _is_copy(style: Style, other: Style) -> bool:
+    if style.bold is None or other.bold is None:
+        return style.bold is other.bold and np.array_equal(style.vector, other.vector)
+    return np.array_equal(
+        [style.vector, style.bold],
+        [other.vector, other.bold],
+    )
 
 
 def _blend(

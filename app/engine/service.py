@@ -167,7 +167,7 @@ class Service:
         if isinstance(error, DeviceUnavailable):
             reason = str(error)
         elif isinstance(error, ModelFolderError):  # its message contains paths
-            reason = "no model folder can be served; see the server's log"
+            reason = "the model folders cannot be served; see the server's log"
         else:
             reason = "an unexpected error occurred; see the server's log"
         self._set_status("unavailable", reason)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from ..model_folder import WEIGHTS, model_folders
@@ -27,13 +27,13 @@ def fingerprint(path: Path) -> Fingerprint:
     )
 
 
-def fingerprints(models: Path) -> dict[Path, Fingerprint]:
-    """Return the fingerprint of every model folder in `models`."""
-    return {path: fingerprint(path) for path in model_folders(models)}
+def fingerprints(models: Sequence[Path]) -> dict[Path, Fingerprint]:
+    """Return the fingerprint of every model folder in each of `models`."""
+    return {path: fingerprint(path) for folder in models for path in model_folders(folder)}
 
 
 async def changes(
-    models: Path, seconds: float, seen: Mapping[Path, Fingerprint]
+    models: Sequence[Path], seconds: float, seen: Mapping[Path, Fingerprint]
 ) -> AsyncIterator[None]:
     """Poll every `seconds`, and yield when the folders have changed since `seen` or the last yield.
 

@@ -16,7 +16,7 @@ from ..logs import request_id as log_request_id
 from ..metrics import Metrics
 from .headers import SECURITY
 from .problems import problem_response
-from .tracing import Span, span
+from .tracing import UNTRACED, Span, span
 
 log = logging.getLogger("app.access")
 
@@ -48,8 +48,8 @@ class Access:
     """ASGI middleware that wraps the whole application.
 
     Accepts or creates the X-Request-ID and returns it; rejects a header that is too large; handles
-    HEAD as GET without a body; adds the security headers; logs and counts each request. A request
-    whose client disconnects is logged with status 499.
+    HEAD as GET without a body; adds the security headers; logs and counts each request, probes and
+    scrapes at the level debug. A request whose client disconnects is logged with status 499.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -125,7 +125,8 @@ class Access:
         }
         if exchange.span is not None:
             fields |= {"trace_id": exchange.span.trace_id, "span_id": exchange.span.span_id}
-        log.info("%s %s %d", method, route, status, extra={"fields": fields})
+        level = logging.DEBUG if route in UNTRACED else logging.INFO
+        log.log(level, "%s %s %d", method, route, status, extra={"fields": fields})
 
 
 def _is_too_large(scope: Scope) -> bool:

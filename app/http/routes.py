@@ -9,6 +9,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from .. import __version__
 from ..engine.gallery import Capability, Entry, Gallery
 from ..engine.pipeline import EncodedPastiche, EncodedTexture
 from ..engine.service import Service, Status
@@ -69,6 +70,7 @@ class Readiness(BaseModel):
     """Whether the server is ready, and the device, provider and precision it actually uses."""
 
     status: Status
+    version: str = __version__
     device: str | None = None
     provider: str | None = None
     precision: str | None = None

@@ -17,7 +17,7 @@ _TRACEPARENT = re.compile(
     r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
     r"-[0-9a-f]{2}(?P<more>-.*)?"  # versions above 00 may have more fields
 )
-UNTRACED = ("/healthz", "/readyz", "/metrics")
+UNTRACED = ("/healthz", "/readyz", "/metrics")  # probes and scrapes, which would drown the rest
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app import __version__
 from app.http.problems import MEDIA_TYPE, Problem
 from app.http.server import KEEP_ALIVE
 from app.settings import Settings
@@ -146,6 +147,20 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 REPLICAS = ("pastiche", "pastiche-gpu")
+
+
+PAGES = ["README.md", "Dockerfile", "docker-compose.yml", "docs/operations.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tag_of_the_image_is_the_version(page: str) -> None:
+    tags = re.findall(r"\bpastiche:([\w.-]*\w)", read(page).replace("urn:pastiche:", ""))
+    assert set(tags) == {__version__, f"{__version__}-gpu"}
+
+
+def test_the_compose_file_builds_an_image_for_each_device() -> None:
+    images = {s["build"]["args"]["DEVICE"]: s["image"] for s in map(services().get, REPLICAS) if s}
+    assert images == {"cpu": f"pastiche:{__version__}", "gpu": f"pastiche:{__version__}-gpu"}
 
 
 def test_the_compose_file_is_valid_by_its_schema() -> None:

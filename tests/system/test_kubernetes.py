@@ -1,6 +1,7 @@
 """The Kubernetes manifests, validated by schema after a small stand-in for kustomize."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from app import __version__
+from app.http.routes import open_router, router
+from app.http.tracing import UNTRACED
 from app.settings import Settings
 from tests.tools.repository import ROOT
 
@@ -87,9 +91,10 @@ def test_the_schemas_reject_an_unknown_key() -> None:
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("kustomization.yaml")), ids=str)
 def test_every_kustomization_names_all_files_of_its_folder(path: Path) -> None:
     kustomization = load(path)
+    component = "components" in path.parts
     assert (kustomization["apiVersion"], kustomization["kind"]) == (
-        "kustomize.config.k8s.io/v1beta1",
-        "Kustomization",
+        f"kustomize.config.k8s.io/{'v1alpha1' if component else 'v1beta1'}",
+        "Component" if component else "Kustomization",
     )
     assert set(kustomization) <= {"apiVersion", "kind", "resources", "patches", "images"}
     named = [
@@ -99,7 +104,7 @@ def test_every_kustomization_names_all_files_of_its_folder(path: Path) -> None:
     assert all((path.parent / name).exists() for name in named)
     files = {p.name for p in path.parent.glob("*.yaml")} - {"kustomization.yaml"}
     assert files <= set(named)
-    assert kustomization["images"][0]["name"] == "pastiche"
+    assert component or kustomization["images"][0]["name"] == "pastiche"
 
 
 def test_every_selector_matches_the_pods_of_the_deployment(made: dict[str, Object]) -> None:
@@ -183,7 +188,69 @@ def test_the_autoscaler_uses_the_metric_of_the_adapter(made: dict[str, Object]) 
 def test_the_gpu_overlay_requests_a_gpu_and_disables_the_fallback() -> None:
     made = objects("gpu")
     assert container(made)["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert container(made)["image"] == "pastiche:gpu"
+    assert container(made)["image"] == f"pastiche:{__version__}-gpu"
     assert environment(made)["PASTICHE_DEVICE"] == "cuda"
     assert "nvidia.com/gpu" not in container(objects("base"))["resources"]["limits"]
-    assert container(objects("base"))["image"] == "pastiche:cpu"
+    assert container(objects("base"))["image"] == f"pastiche:{__version__}"
+
+
+@pytest.fixture
+def ingress() -> Object:
+    return load(FOLDER / "components" / "ingress" / "ingress.yaml")
+
+
+def test_the_ingress_is_valid_and_leads_to_the_service(ingress: Object) -> None:
+    kubernetes_validate.validate(ingress, VERSION, strict=True)
+    service = objects("base")["Service"]
+    port = service["spec"]["ports"][0]["name"]
+    (rule,) = ingress["spec"]["rules"]
+    assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
+    for path in rule["http"]["paths"]:
+        backend = {"name": service["metadata"]["name"], "port": {"name": port}}
+        assert path["backend"] == {"service": backend}
+
+
+def test_the_ingress_exposes_every_route_but_metrics_and_probes(ingress: Object) -> None:
+    (rule,) = ingress["spec"]["rules"]
+    exposed = {path["path"]: path["pathType"] for path in rule["http"]["paths"]}
+
+    def is_exposed(route: str) -> bool:
+        first = "/" + route.split("/")[1]
+        return exposed.get(route) == "Exact" or exposed.get(first) == "Prefix"
+
+    routes = {getattr(route, "path", "") for route in (*router.routes, *open_router.routes)}
+    assert {route for route in routes if not is_exposed(route)} == set(UNTRACED)
+    assert is_exposed("/openapi.json")
+
+
+def test_the_limits_of_the_ingress_are_those_of_the_gateway_and_the_server(ingress: Object) -> None:
+    prefix = "nginx.ingress.kubernetes.io/"
+    annotations = ingress["metadata"]["annotations"]
+    limits = {name.removeprefix(prefix).replace("-", "_"): v for name, v in annotations.items()}
+    assert limits.pop("proxy_body_size") == "32m"
+    assert Settings.model_fields["max_body_bytes"].default == 32 * 2**20
+    gateway = (FOLDER.parent / "nginx.conf").read_text()
+    for name, value in limits.items():
+        (found,) = re.findall(rf"^\s+{name} (.+);", gateway, re.MULTILINE)
+        assert found in (value, f"{value}s")
+    assert int(limits["proxy_send_timeout"]) == Settings.model_fields["body_seconds"].default
+    assert (
+        int(limits["proxy_read_timeout"]) > 2 * Settings.model_fields["deadline_seconds"].default
+    )  # the longest wait for the device, and as long again for the painting
+
+
+def test_the_monitor_scrapes_the_service_as_the_alerts_expect() -> None:
+    monitor = load(FOLDER / "components" / "monitoring" / "service-monitor.yaml")
+    service = objects("base")["Service"]
+    assert (monitor["apiVersion"], monitor["kind"]) == (
+        "monitoring.coreos.com/v1",
+        "ServiceMonitor",
+    )
+    assert monitor["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] == service["spec"]["ports"][0]["name"]
+    assert endpoint["path"] == "/metrics"
+    # Without a label of the service named here, `job` is the service's name.
+    assert "jobLabel" not in monitor["spec"]
+    alerts = (FOLDER.parent / "prometheus" / "alerts.yml").read_text()
+    assert set(re.findall(r'job="(\w+)"', alerts)) == {service["metadata"]["name"]}

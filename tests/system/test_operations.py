@@ -1,5 +1,6 @@
-"""Every alert uses existing metrics and has a runbook; so does the autoscaler's rule."""
+"""Alerts, autoscaler's rule and dashboard use existing metrics; every alert has a runbook."""
 
+import json
 import re
 from typing import Any
 
@@ -46,6 +47,45 @@ def test_every_alert_uses_existing_metrics_and_has_a_runbook(alert: dict[str, An
 def test_every_runbook_belongs_to_an_alert() -> None:
     runbooks = re.findall(r"^### (\w+)$", PAGE.read_text(), re.MULTILINE)
     assert runbooks == [alert["alert"] for alert in alerts()]
+
+
+def panels() -> list[dict[str, Any]]:
+    """The panels of the dashboard, without the rows that group them."""
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text())
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_every_panel_of_the_dashboard_queries_existing_metrics(panel: dict[str, Any]) -> None:
+    assert panel["targets"]
+    for target in panel["targets"]:
+        expression = target["expr"]
+        used = re.findall(r"\b(?:pastiche|process)_\w+", expression)
+        assert used
+        assert set(used) <= known()
+        assert expression.count('job="$job"') == len(used)
+        for opening, closing in ("()", "{}", "[]"):
+            assert expression.count(opening) == expression.count(closing)
+
+
+def test_the_dashboard_shows_every_metric_of_the_server() -> None:
+    expressions = " ".join(t["expr"] for panel in panels() for t in panel["targets"])
+    families = {re.sub(r"_(bucket|sum|count)$", "", n) for n in known() if "pastiche_" in n}
+    assert [name for name in families if name not in expressions] == []
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels())
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text())
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
 
 
 def test_the_adapter_queries_existing_metrics() -> None:

@@ -22,6 +22,7 @@ import uvicorn
 
 from app.http.server import SWITCH_SECONDS, Server, make_server
 from app.settings import Settings
+from tests.conftest import make_folder
 from tests.tools.servers import TIMEOUT, ServerProcess, call
 
 Launch = Callable[..., ServerProcess]
@@ -54,6 +55,18 @@ def test_the_command_serves_and_stops_cleanly(launch: Launch, models: Path, jpeg
     assert b"ready after" in log
     assert b"provider=CPUExecutionProvider" in log
     assert b"Traceback" not in log
+
+
+def test_the_command_serves_several_folders_of_models(
+    launch: Launch, models: Path, tmp_path: Path, jpeg: bytes
+) -> None:
+    make_folder(tmp_path / "second", "second", ("dark",))
+    server = launch(models=os.pathsep.join([str(models), str(tmp_path)]))
+    ready = server.wait_for_status("ready")
+    assert (ready["networks"], ready["styles"]) == (["tiny", "second"], 4)
+    for style, expected in (("dark", 200), ("warm,cold", 200), ("warm,dark", 422)):
+        status, answer = call(server.port, "POST", f"/stylize?style={style}", jpeg, "image/jpeg")
+        assert status == expected, answer
 
 
 def test_a_named_device_that_is_missing_never_becomes_ready(launch: Launch, models: Path) -> None:

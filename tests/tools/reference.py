@@ -39,7 +39,7 @@ def shown_default(field: FieldInfo) -> str:
     default = field.get_default()
     if field.is_required():
         return "required"
-    if default == BUNDLED_MODELS:
+    if default == (BUNDLED_MODELS,):
         return "the bundled models"
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
@@ -60,7 +60,7 @@ def shown_values(field: FieldInfo) -> str:
         return f"{'above ' if 'gt' in bounds else ''}{lower:,} to {upper:,}"
     if "max_length" in bounds:
         return f"text, at most {bounds['max_length']} characters"
-    return "path" if field.annotation is Path else "text"
+    return "paths" if Path in get_args(field.annotation) else "text"
 
 
 def _literals(annotation: Any) -> tuple[Any, ...]:

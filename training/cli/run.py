@@ -13,14 +13,14 @@ FAILED, INTERRUPTED = 1, 130
 def run(command: Callable[[], str]) -> int:
     """Call the command and print what it returns.
 
-    Return 0; or 1 after printing `error: ...` if the command raises TrainingError, PasticheError or
-    OSError; or 130 on Ctrl-C.
+    Return 0; or, after printing `error: ...`, the error's status if the command raises
+    TrainingError, 1 if it raises PasticheError or OSError; or 130 on Ctrl-C.
     """
     try:
         result = command()
     except (TrainingError, PasticheError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return error.exit_status if isinstance(error, TrainingError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     if result:

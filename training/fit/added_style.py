@@ -60,6 +60,12 @@ class StyleError(TrainingError):
     """The style cannot be added; the message says why and what is allowed."""
 
 
+class WorseError(TrainingError):
+    """The fitted vector has a higher objective than the one that the fit started from."""
+
+    exit_status = 3
+
+
 @dataclass(frozen=True)
 class StyleRequest:
     """The arguments of `training.add_style`. See its help.
@@ -166,11 +172,13 @@ def check_request(request: StyleRequest) -> None:
             f"{style_id!r} is not a style id: a-z, 0-9 and _, at most 64 characters, not starting "
             "with _; choose one with --id"
         )
-    if (request.unfreeze is None) != (target is None):
-        raise StyleError("--unfreeze and --new-network need each other")
+    if request.unfreeze is not None and target is None:
+        raise StyleError("--unfreeze needs --new-network")
     if target is not None:
         if target.exists():
-            raise StyleError(f"--new-network: {target} already exists")
+            raise StyleError(
+                f"--new-network: {target} already exists; to add to it, name it with --network"
+            )
         return
     exists = (request.network / "styles" / f"{style_id}.safetensors").exists()
     if exists and not request.force:
@@ -195,7 +203,8 @@ def fit_style(request: StyleRequest) -> FittedStyle:
     """Fit the vector of a new style, and with `unfreeze` then the whole network.
 
     Resumes from the checkpoints in `request.run_folder`. Expects a request that passed
-    `check_request`. Raises TrainingError, ModelFolderError,
+    `check_request`. Raises WorseError if the objective on held-out crops has grown, unless there is
+    an adversary, whose judgement the objective leaves out; TrainingError, ModelFolderError,
     DeviceUnavailable.
     """
     folder, photos = read_folder(request.network), find_photos(request.photos)
@@ -208,8 +217,8 @@ def fit_style(request: StyleRequest) -> FittedStyle:
     request.run_folder.mkdir(parents=True, exist_ok=True)
     options = FitOptions(workers=request.workers)
 
-    state = frozen_state(recipe, folder, request.checkpoint, loss, crops)
-    before = _validate(state, loss, crops)
+    state, start = frozen_state(recipe, folder, request.checkpoint, loss, crops)
+    before = validate(state.model.network, start, loss, recipe, crops)
     fit(state, loss, photos, request.run_folder, sheet_photos, options, paintings=paintings)
     if unfrozen is not None:
         state, path = initial_state(unfrozen, device), request.unfrozen_checkpoint
@@ -220,11 +229,18 @@ def fit_style(request: StyleRequest) -> FittedStyle:
             state.start_from(request.checkpoint)
         fit(state, loss, photos, path.parent, sheet_photos, options, paintings=paintings)
 
-    after = _validate(state, loss, crops)
+    vector = state.model.styles.detach()[0]
+    after = validate(state.model.network, vector, loss, state.recipe, crops)
     state.model.cpu()
     finite = all(map(math.isfinite, vars(after).values()))
     if not (finite and state.model.styles.isfinite().all()):
         raise CollapseError("the last step produced NaN: lower the learning rate")
+    if not recipe.adversarial_weight and after.objective > before.objective:
+        raise WorseError(
+            "the style is worse than the one that the fit started from: an objective of "
+            f"{after.objective:.4f} after {before.objective:.4f} on held-out photos; nothing was "
+            "written. Try a lower --rate or more --steps"
+        )
     return FittedStyle(state, sample, len(photos), before, after)
 
 
@@ -273,11 +289,12 @@ def unfrozen_recipe(recipe: Recipe, request: StyleRequest) -> Recipe:
 
 def frozen_state(
     recipe: Recipe, folder: ModelFolder, checkpoint: Path, loss: PerceptualLoss, crops: Tensor
-) -> TrainState:
-    """Return the state of a fit of the vector alone: the checkpoint's, if it exists.
+) -> tuple[TrainState, Tensor]:
+    """Return the state of a fit of the vector alone, and the vector [D] that the fit starts from.
 
-    Otherwise the vector starts from the style of the folder that is best on `crops`, or from the
-    mean of all. The device is that of `crops`. Raises StyleError, RecipeError, WeightsError.
+    That is the style of the folder that is best on `crops`, or the mean of all. The state is the
+    checkpoint's, if it exists. The device is that of `crops`. Raises StyleError, RecipeError,
+    WeightsError.
     """
     network, state = load_network(folder), initial_state(recipe, crops.device)
     state.model.network.requires_grad_(False)
@@ -285,22 +302,22 @@ def frozen_state(
     if "loss_network" in fitted.get("recipe", {}):
         names = {"recipe", "steps", "seconds"} & fitted.keys()
         state.earlier = [*fitted.get("earlier", []), {name: fitted[name] for name in names}]
-    if checkpoint.exists():
+    resumed = checkpoint.exists()
+    if resumed:
         state.resume(checkpoint)
         _check_same_network(state, network, checkpoint, folder)
-        print(f"resuming at step {state.step}", flush=True)
-        return state
-    state.model.network.load_state_dict(network.state_dict())
+    else:
+        state.model.network.load_state_dict(network.state_dict())
     vectors = start_vectors(folder, crops.device)
     # A fit without Gram matrices starts from the style with the nearest ones too.
     usual = recipe.styles[0].model_copy(update={"style_weight": None})
     measuring = recipe.model_copy(update={"styles": [usual]})
     name = nearest_vector(state.model.network, vectors, loss, measuring, crops)
-    print(f"starting from {name}", flush=True)
+    print(f"resuming at step {state.step}" if resumed else f"starting from {name}", flush=True)
     for parameter in (state.model.styles, state.model.bold):
-        if parameter is not None:
+        if parameter is not None and not resumed:
             parameter.data.copy_(vectors[name])
-    return state
+    return state, vectors[name]
 
 
 def start_vectors(folder: ModelFolder, device: torch.device) -> Mapping[str, Tensor]:
@@ -318,11 +335,6 @@ def _check_same_network(
             f"{checkpoint} was fitted on another network than {folder.path}; "
             "choose another --out, or move it away"
         )
-
-
-def _validate(state: TrainState, loss: PerceptualLoss, crops: Tensor) -> ValidationLoss:
-    vector = state.model.styles.detach()[0]
-    return validate(state.model.network, vector, loss, state.recipe, crops)
 
 
 def _layout_settings(layout: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,3 +3,5 @@
 
 class TrainingError(Exception):
     """Something you can correct went wrong; the message says what and what is allowed."""
+
+    exit_status = 1  # of a command that it ends

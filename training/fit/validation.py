@@ -17,7 +17,7 @@ from training.fit.recipe import Phase, Recipe
 
 SIDE = 256  # pixels
 CROPS = 16
-BATCH = 4  # crops painted together; `nearest_vector` uses only the first BATCH
+BATCH = 4  # crops painted together, and the crops that `nearest_vector` uses
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def validate(
     return _validation_loss(network, vectors, loss, recipe, crops, index)
 
 
+@torch.no_grad()
 def nearest_vector(
     network: TransformNetwork,
     vectors: Mapping[str, Tensor],
@@ -86,12 +87,17 @@ def nearest_vector(
     crops: Tensor,
 ) -> str:
     """Return the name of the vector with the lowest objective on the first BATCH crops."""
-    with autocast(crops.device):
-        objectives = {
-            name: validate(network, vector, loss, recipe, crops[:BATCH]).objective
-            for name, vector in vectors.items()
-        }
-    return min(objectives, key=lambda name: objectives[name])
+    stacked = torch.stack(list(vectors.values()))
+    index = torch.zeros(len(stacked), dtype=torch.int64, device=crops.device)
+    weights, rows = evaluation_weights(recipe)[0], []
+    # Each crop in all vectors together, so that its own features are computed once.
+    for photo in torch.split(crops[:BATCH], 1):
+        with autocast(crops.device):
+            painted = network(photo.expand(len(stacked), -1, -1, -1), stacked)
+            content, style, _ = loss(painted, photo, index)
+        rows.append(objective(weights, content, style))
+    objectives = torch.stack(rows).quantile(0.5, dim=0)
+    return list(vectors)[int(objectives.argmin())]
 
 
 @torch.no_grad()

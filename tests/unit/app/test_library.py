@@ -52,6 +52,16 @@ def test_the_image_that_was_given_is_not_changed(pastiche: Pastiche, photo: Imag
     assert photo.tobytes() == before
 
 
+def test_several_folders_are_loaded_together(
+    models: Path, texture_models: Path, photo: Image.Image
+) -> None:
+    pastiche = Pastiche([models, str(texture_models)], "cpu", threads=1)
+    assert list(pastiche.styles) == ["cold", "plain", "warm"]
+    assert list(pastiche.textures) == ["sand", "warm"]
+    assert pastiche.stylize(photo, "warm,cold").size == photo.size
+    assert pastiche.generate("sand", 64, 64).size == (64, 64)
+
+
 def test_the_styles_are_listed(pastiche: Pastiche) -> None:
     assert pastiche.styles["warm"].card.title == "Warm"
     assert len(pastiche.styles) == 3

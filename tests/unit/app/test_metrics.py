@@ -4,6 +4,7 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from app import __version__
 from app.http.server import create_app
 from app.metrics import Metrics
 from app.settings import read_settings
@@ -64,6 +65,12 @@ async def send_many(app: object) -> None:
             "client": (f"10.0.{n % 250}.1", n),
         }
         await app(scope, receive, send)  # type: ignore[operator]
+
+
+def test_the_version_is_exported() -> None:
+    text = Metrics().text().decode()
+    (labels,) = re.findall(r"^pastiche_build_info{(.*)} 1\.0$", text, re.MULTILINE)
+    assert f'version="{__version__}"' in labels
 
 
 def test_the_memory_of_the_process_is_exported() -> None:

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from app.errors import SettingsError
@@ -14,14 +17,26 @@ def test_arguments_override_the_environment(
 
 
 def test_the_bundled_models_are_the_default() -> None:
-    assert read_settings().models == BUNDLED_MODELS
+    assert read_settings().models == (BUNDLED_MODELS,)
     assert BUNDLED_MODELS.is_dir()
+
+
+def test_several_folders_of_models_are_separated_as_in_a_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PASTICHE_MODELS", os.pathsep.join(["models", "/srv/my models"]))
+    folders = (Path("models"), Path("/srv/my models"))
+    assert read_settings().models == folders
+    assert read_settings(models=folders).models == folders
+    assert read_settings(models=Path("a:b")).models == (Path("a:b"),)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("device", "tpu"),
+        ("models", ""),
+        ("models", f"models{os.pathsep}"),
         ("port", "70000"),
         ("max_pixels", "0"),
         ("log_format", "xml"),

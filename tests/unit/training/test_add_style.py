@@ -65,8 +65,8 @@ def test_a_fitted_vector_lowers_the_objective(
     assert add_style.main(arguments(style_place, *more)) == 0
     assert objective(added(style_place)) < 0.8 * before
 
-    last = capsys.readouterr().out.splitlines()[-1]
-    changes = re.search(r"objective_48 (\S+) -> (\S+)$", last)
+    *_, result, _ = capsys.readouterr().out.splitlines()
+    changes = re.search(r"objective_48 (\S+) -> (\S+)$", result)
     assert changes
     assert (
         float(changes[2])
@@ -140,12 +140,82 @@ def test_the_style_describes_its_painting_and_its_quality(style_place: Path) -> 
 
 def test_the_new_style_is_served_and_paints_differently(style_place: Path) -> None:
     assert add_style.main(arguments(style_place)) == 0
-    gallery = Gallery(style_place / "models", Device("cpu", CPU, "float32"), 10_000)
+    gallery = Gallery([style_place / "models"], Device("cpu", CPU, "float32"), 10_000)
     assert not gallery.problems
     photo = pixels(1, 40, 48, seed=20)
     brushes = [gallery.brush(name) for name in ("new_wave", *STYLES)]
     new, *others = (b.network.paint(photo, b.vector[None]).astype(int) for b in brushes)
     assert min(np.abs(new - other).mean() for other in others) > 2
+
+
+def test_a_style_in_a_folder_of_its_own_is_served_beside_those_of_its_network(
+    style_place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(style_place / "models")
+    assert add_style.main(arguments(style_place, new_network="mine/waves")) == 0
+    assert contents(style_place / "models") == before
+    last = capsys.readouterr().out.splitlines()[-1]
+    served = re.fullmatch(r"serve it: python -m app\.cli serve --models models (.*)", last)
+    assert served
+    assert served[1] == f"--models {style_place / 'mine'}"
+
+    folder = read_folder(style_place / "mine" / "waves")
+    assert set(folder.styles) == {"new_wave"}
+    folders = [style_place / "models", style_place / "mine"]
+    gallery = Gallery(folders, Device("cpu", CPU, "float32"), 10_000)
+    assert not gallery.problems
+    assert gallery.brush("new_wave,warm").network is gallery.networks[0]
+
+    again = arguments(style_place, "--id=second", network="mine/waves")
+    assert add_style.main(again) == 0
+    assert set(read_folder(style_place / "mine" / "waves").styles) == {"new_wave", "second"}
+
+
+def test_a_network_with_a_generator_is_copied_without_it(
+    style_place: Path, texture_models: Path
+) -> None:
+    card = read_folder(texture_models / "tiny").card
+    network = style_place / "models" / "tiny"
+    write_card(network, read_folder(network).card.model_copy(update={"generator": card.generator}))
+    assert add_style.main(arguments(style_place, new_network="mine/waves")) == 0
+    gallery = Gallery([style_place / "mine"], Device("cpu", CPU, "float32"), 10_000)
+    assert not gallery.problems
+
+
+def test_the_command_to_serve_a_bundled_folder_names_no_folders(
+    style_place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(add_style, "BUNDLED_MODELS", style_place / "models")
+    assert add_style.main(arguments(style_place)) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "serve it: python -m app.cli serve"
+
+
+@pytest.mark.parametrize("more", [[], ["--id=warm", "--force"], ["--new-network={}/mine"]])
+def test_a_style_that_became_worse_is_not_written(
+    style_place: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    options = [option.format(style_place) for option in more]
+    before = contents(style_place / "models")
+    assert add_style.main(arguments(style_place, *options, "--rate=100", "--steps=1")) == 3
+    *_, line = capsys.readouterr().err.splitlines()
+    found = re.search(r"worse .* an objective of (\S+) after (\S+) on held-out photos", line)
+    assert found
+    assert float(found[1]) > float(found[2])
+    assert "nothing was written" in line
+    assert contents(style_place / "models") == before
+    assert not (style_place / "mine").exists()
+    # Its checkpoint is gone, so that other settings can be tried at once.
+    assert add_style.main(arguments(style_place, *options)) == 0
+
+
+def test_with_an_adversary_a_higher_objective_is_written_and_said(
+    style_place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--adversarial", "--discriminator-scales=1", "--rate=100", "--steps=1"]
+    assert add_style.main(arguments(style_place, *more)) == 0
+    assert "is higher than at the start" in capsys.readouterr().out
+    assert added(style_place)
 
 
 def test_a_stopped_fit_resumes_to_the_same_vector(
@@ -155,6 +225,9 @@ def test_a_stopped_fit_resumes_to_the_same_vector(
     whole_folder = "whole/models/tiny"
     assert add_style.main(arguments(style_place, network=whole_folder, out="whole/run")) == 0
     whole = added(style_place, whole_folder).vector
+    reported = re.compile(r"content_48 .*")
+    expected = reported.findall(capsys.readouterr().out)
+    assert expected
     real, calls = CollapseDetector.check, 0
 
     def press_ctrl_c(*arguments: Any) -> None:
@@ -175,6 +248,7 @@ def test_a_stopped_fit_resumes_to_the_same_vector(
     assert not np.array_equal(stopped["gallery"]["styles"][0], whole)  # control
     assert add_style.main(arguments(style_place)) == 0
     assert np.array_equal(added(style_place).vector, whole)
+    assert reported.findall(capsys.readouterr().out) == expected  # from the same start
     assert calls == 4 + 3
     assert not (style_place / "run" / CHECKPOINT).exists()
 
@@ -340,8 +414,8 @@ def damage(place: Path, fault: str) -> None:
         ("", {}, "--crop=33", "--crop: .* multiple of 4"),
         ("", {}, "--rate=nan", "--rate: Input should be"),
         ("", {}, "--painting-size=3", "--painting-size: Input should be"),
-        ("", {}, "--unfreeze=5", "--unfreeze and --new-network need each other"),
-        ("", {"new_network": "waves"}, "", "--unfreeze and --new-network need each other"),
+        ("", {}, "--unfreeze=5", "--unfreeze needs --new-network"),
+        ("", {"new_network": "photos"}, "", "photos already exists"),
         ("", {"new_network": "photos"}, "--unfreeze=5", "photos already exists"),
         ("", {"new_network": "A b"}, "--unfreeze=5", "--new-network: String should match"),
         ("", {"new_network": "waves"}, "--unfreeze=0", "--unfreeze: Input should be greater"),

@@ -29,7 +29,7 @@ ON_CPU = Device("cpu", CPU, "float32", 1)
 
 @pytest.fixture(scope="module")
 def gallery(models: Path) -> Gallery:
-    return Gallery(models, ON_CPU)
+    return Gallery([models], ON_CPU)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_strength_above_1_moves_towards_the_bold_vector(copied: Path) -> None:
     styles = read_folder(folder).styles
     bold = styles["warm"].vector[::-1]
     write_style(folder, "warm", styles["warm"].vector, StyleCard(title="Warm"), bold)
-    gallery = Gallery(copied, ON_CPU)
+    gallery = Gallery([copied], ON_CPU)
     default = styles["warm"].vector
     for strength, expected in ((0.5, default), (1.0, default), (2.0, bold)):
         assert np.allclose(gallery.brush("warm", strength).vector, expected, atol=1e-6)
@@ -87,11 +87,10 @@ def test_an_id_is_never_used_as_a_path(gallery: Gallery, text: str) -> None:
 
 
 def test_two_networks_are_served_but_their_styles_cannot_be_blended(copied: Path) -> None:
-    make_folder(copied / "second", "second", ("dark", "warm"))
-    gallery = Gallery(copied, ON_CPU)
+    make_folder(copied / "second", "second", ("dark",))
+    gallery = Gallery([copied], ON_CPU)
     assert [network.name for network in gallery.networks] == ["second", "tiny"]
     assert {style.id for _, style in gallery} == {"cold", "dark", "plain", "warm"}
-    assert any("tiny/warm" in problem for problem in gallery.problems)
     with pytest.raises(BadOption, match="second, tiny"):
         gallery.brush("dark,cold")
 
@@ -107,7 +106,7 @@ def test_a_damaged_folder_is_logged_and_the_others_are_served(
     if file == "network.json":
         content = content[: len(content) // 2]
     damaged.write_bytes(content)
-    gallery = Gallery(copied, ON_CPU)
+    gallery = Gallery([copied], ON_CPU)
     assert [style.id for _, style in gallery] == ["dark"]
     assert file in caplog.text
 
@@ -115,16 +114,16 @@ def test_a_damaged_folder_is_logged_and_the_others_are_served(
 def test_a_gallery_without_a_network_is_an_error(copied: Path) -> None:
     (copied / "tiny" / "apply.onnx").unlink()
     with pytest.raises(ModelFolderError, match=r"apply\.onnx"):
-        Gallery(copied, ON_CPU)
+        Gallery([copied], ON_CPU)
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError, match="there is no network to serve"):
-        Gallery(tmp_path, ON_CPU)
+        Gallery([tmp_path], ON_CPU)
 
 
 def load(models: Path, previous: Gallery | None = None) -> Gallery:
-    return Gallery(models, ON_CPU, previous=previous)
+    return Gallery([models], ON_CPU, previous=previous)
 
 
 def ids(gallery: Gallery) -> list[str]:
@@ -281,12 +280,13 @@ def test_a_damaged_style_is_not_served_with_a_new_network(copied: Path, other: P
 
 
 def test_a_problem_is_logged_once(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
-    make_folder(copied / "second", "second", ("dark", "warm"))
+    make_folder(copied / "second", "second", ("dark",))
     (copied / "tiny" / "styles" / "cold.safetensors").write_bytes(b"damaged")
-    before = load(copied)
+    (copied / "empty").mkdir()
+    before = Gallery([copied, copied / "empty"], ON_CPU)
     assert len(before.new_problems) == 2
     add_style(copied / "second", "fresh")
-    after = load(copied, before)
+    after = Gallery([copied, copied / "empty"], ON_CPU, previous=before)
     assert sorted(after.problems) == sorted(before.problems)
     assert not after.new_problems
     for problem in before.problems:
@@ -302,11 +302,132 @@ def test_removing_the_last_network_is_an_error(copied: Path) -> None:
 
 def test_two_networks_of_the_same_name_cannot_be_blended(copied: Path, other: Path) -> None:
     shutil.copytree(other, copied / "twin")
-    (copied / "twin" / "styles" / "warm.safetensors").rename(
-        copied / "twin" / "styles" / "hot.safetensors"
-    )
+    styles = copied / "twin" / "styles"
+    (styles / "warm.safetensors").rename(styles / "hot.safetensors")
+    for style_id in ("cold", "plain"):
+        (styles / f"{style_id}.safetensors").unlink()
     with pytest.raises(BadOption, match="only styles of one network can be blended"):
         load(copied).brush("hot,warm")
+
+
+@pytest.fixture
+def beside(models: Path, tmp_path: Path) -> list[Path]:
+    """The folder of the tiny network, and one with a copy of it that has a style more."""
+    folders = [tmp_path / "models", tmp_path / "mine"]
+    for folder in folders:
+        shutil.copytree(models, folder)
+    add_style(folders[1] / "tiny", "fresh")
+    return folders
+
+
+def test_the_styles_of_several_folders_are_listed_in_their_order(
+    models: Path, tmp_path: Path
+) -> None:
+    make_folder(tmp_path / "second", "second", ("dark",))
+    for folders, expected in (
+        ([models, tmp_path], ["cold", "plain", "warm", "dark"]),
+        ([tmp_path, models], ["dark", "cold", "plain", "warm"]),
+    ):
+        gallery = Gallery(folders, ON_CPU)
+        assert [entry.style.id for entry in gallery.entries()] == expected
+        assert not gallery.problems
+        with pytest.raises(BadOption, match="these belong to second, tiny"):
+            gallery.brush("dark,cold")
+
+
+def test_copies_of_a_network_are_loaded_once_and_their_styles_can_be_blended(
+    beside: list[Path],
+) -> None:
+    gallery = Gallery(beside, ON_CPU)
+    assert len(gallery.networks) == 1
+    assert not gallery.problems
+    assert ids(gallery) == ["cold", "fresh", "plain", "warm"]
+    warm = gallery.find("warm")[1].vector
+    assert np.allclose(gallery.brush("warm,fresh").vector, (warm + 0.5) / 2, atol=1e-6)
+    assert {path: len(served.styles) for path, served in gallery.folders.items()} == {
+        beside[0] / "tiny": 3,
+        beside[1] / "tiny": 4,
+    }
+
+
+@pytest.mark.parametrize("bold", [False, True])
+def test_different_styles_of_one_id_are_an_error_that_names_both_folders(
+    beside: list[Path], bold: bool
+) -> None:
+    vector = read_folder(beside[0] / "tiny").styles["warm"].vector
+    changed = (vector, vector + 1) if bold else (vector + 1, None)
+    write_style(beside[1] / "tiny", "warm", changed[0], StyleCard(title="Warm"), changed[1])
+    with pytest.raises(ModelFolderError, match=r"models/tiny and .*mine/tiny have .* id 'warm'"):
+        Gallery(beside, ON_CPU)
+
+
+def test_an_id_in_two_networks_is_an_error_that_names_both_folders(
+    models: Path, tmp_path: Path
+) -> None:
+    make_folder(tmp_path / "second", "second", ("dark", "warm"))
+    with pytest.raises(
+        ModelFolderError, match=r"tiny and .*second have different styles .* 'warm'"
+    ):
+        Gallery([models, tmp_path], ON_CPU)
+
+
+def test_a_folder_without_models_is_a_problem_and_the_others_are_served(
+    models: Path, tmp_path: Path
+) -> None:
+    gallery = Gallery([models, tmp_path], ON_CPU)
+    assert ids(gallery) == ["cold", "plain", "warm"]
+    assert gallery.problems == [f"no */network.json in {tmp_path}"]
+    with pytest.raises(ModelFolderError, match="tiny, which is a model folder: name the folder"):
+        load(models / "tiny")
+
+
+def test_a_shared_network_is_loaded_again_when_its_first_folder_is_removed(
+    beside: list[Path],
+) -> None:
+    before = Gallery(beside, ON_CPU)
+    assert Gallery(beside, ON_CPU, previous=before).networks == before.networks
+    shutil.rmtree(beside[0] / "tiny")
+    after = Gallery(beside, ON_CPU, previous=before)
+    (network,) = after.networks
+    assert network is not before.networks[0]
+    network.rebuild()
+    assert ids(after) == ["cold", "fresh", "plain", "warm"]
+
+
+def test_a_network_is_shared_when_a_copy_of_it_comes_first(beside: list[Path]) -> None:
+    before = Gallery(beside[1:], ON_CPU)
+    after = Gallery(beside, ON_CPU, previous=before)
+    assert len(after.networks) == 1
+    assert after.networks[0].folder.path == beside[0] / "tiny"
+    after.brush("cold,fresh")
+
+
+def test_a_shared_network_stays_with_the_copies_when_its_first_folder_changes(
+    beside: list[Path], other: Path
+) -> None:
+    before = Gallery(beside, ON_CPU)
+    for style in ("cold", "plain", "warm"):
+        (beside[1] / "tiny" / "styles" / f"{style}.safetensors").unlink()
+    replace_folder(beside[0] / "tiny", other)
+    after = Gallery(beside, ON_CPU, previous=before)
+    assert len(after.networks) == 2
+    for network in after.networks:
+        network.rebuild()
+    with pytest.raises(BadOption, match="only styles of one network"):
+        after.brush("warm,fresh")
+
+
+def test_copies_of_a_generator_are_loaded_once(texture_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(texture_models, tmp_path / "mine")
+    folder = tmp_path / "mine" / "tiny"
+    vector = read_folder(folder).textures["sand"].vector
+    write_texture(folder, "fresh", vector[::-1], StyleCard(title="Fresh"))
+    gallery = Gallery([texture_models, tmp_path / "mine"], ON_CPU)
+    assert len(gallery.generators) == 1
+    assert set(gallery.textures) == {"fresh", "sand", "warm"}
+    gallery.texture_brush("fresh,sand")
+    again = Gallery([texture_models, tmp_path / "mine"], ON_CPU, previous=gallery)
+    assert again.generators == gallery.generators
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def running(
-    models: Path, sessions: Sessions | None = None, **more: object
+    models: Path | tuple[Path, ...], sessions: Sessions | None = None, **more: object
 ) -> Iterator[tuple[TestClient, Service]]:
     settings = read_settings(
         **{"models": models, "device": "cpu", "threads": 1, "reload_seconds": 0.02, **more}
@@ -105,6 +105,25 @@ def test_styles_can_be_added_and_removed_while_the_server_runs(copied: Path, jpe
         assert (reloads(client, "ok"), reloads(client, "failed")) == (2, 0)
 
 
+def test_a_style_of_ones_own_is_served_beside_the_others_while_the_server_runs(
+    copied: Path, models: Path, jpeg: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = copied.parent / "mine"
+    with running((copied, mine)) as (client, service):
+        shutil.copytree(models / "tiny", mine / ".tiny")
+        vector = read_folder(copied / "tiny").styles["warm"].vector
+        write_style(mine / ".tiny", "fresh", vector, StyleCard(title="Fresh"))
+        (mine / ".tiny").rename(mine / "tiny")
+        wait_until(lambda: "fresh" in listed(client))
+        assert len(service.gallery.networks) == 1
+        post(client, jpeg, "fresh,cold")
+        assert count(client, 'pastiche_styles_total{operation="stylize",style="_blend"}') == 1
+        write_style(mine / "tiny", "warm", -vector, StyleCard(title="Another"))
+        wait_until(lambda: reloads(client, "failed"))
+        assert "different styles of the id 'warm'" in caplog.text
+        assert listed(client) == ["cold", "plain", "warm", "fresh"]
+
+
 def test_reloading_can_be_disabled(copied: Path) -> None:
     with running(copied, reload_seconds=0) as (_, service):
         assert service._watcher is None
@@ -144,7 +163,7 @@ def test_a_server_without_a_model_folder_is_ready_once_one_is_added(
     with running(tmp_path / "models") as (client, _):
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
-        assert ready.json()["reason"] == "no model folder can be served; see the server's log"
+        assert ready.json()["reason"] == "the model folders cannot be served; see the server's log"
         shutil.copytree(models, tmp_path / "models")
         wait_until(lambda: client.get("/readyz").status_code == 200)
         assert post(client, jpeg)

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def copied(texture_models: Path, tmp_path: Path) -> Path:
 
 def test_a_fingerprint_stays_the_same_until_a_file_changes(copied: Path) -> None:
     assert fingerprint(copied / "tiny") == fingerprint(copied / "tiny")
-    assert list(fingerprints(copied)) == [copied / "tiny"]
+    assert list(fingerprints([copied])) == [copied / "tiny"]
 
 
 @pytest.mark.parametrize(
@@ -62,10 +63,14 @@ def test_files_that_are_not_served_do_not_count(copied: Path, file: str) -> None
 def test_hidden_folders_and_folders_without_a_card_are_skipped(copied: Path) -> None:
     shutil.copytree(copied / "tiny", copied / ".second")
     (copied / "third").mkdir()
-    assert list(fingerprints(copied)) == [copied / "tiny"]
+    assert list(fingerprints([copied])) == [copied / "tiny"]
     (copied / ".second").rename(copied / "second")
-    assert list(fingerprints(copied)) == [copied / "second", copied / "tiny"]
-    assert fingerprints(copied / "nowhere") == {}
+    assert list(fingerprints([copied])) == [copied / "second", copied / "tiny"]
+    assert fingerprints([copied / "nowhere"]) == {}
+    (copied / "more").mkdir()
+    (copied / "second").rename(copied / "more" / "second")
+    found = fingerprints([copied, copied / "more"])
+    assert list(found) == [copied / "tiny", copied / "more" / "second"]
 
 
 def test_a_broken_link_is_a_change_like_any_other(copied: Path) -> None:
@@ -104,7 +109,7 @@ def test_a_change_is_reported_once_two_polls_agree(
         return snapshot(polls[polled - 1])
 
     async def follow() -> None:
-        async for _ in changes(Path(), 0, snapshot("a")):
+        async for _ in changes([Path()], 0, snapshot("a")):
             found.append(polled)
 
     monkeypatch.setattr(watch, "fingerprints", poll)
@@ -118,7 +123,7 @@ def test_an_error_of_the_disk_is_logged_and_polling_goes_on(
 ) -> None:
     polls = 0
 
-    def poll(models: Path) -> dict[Path, Fingerprint]:
+    def poll(models: Sequence[Path]) -> dict[Path, Fingerprint]:
         nonlocal polls
         polls += 1
         if polls == 1:
@@ -128,7 +133,7 @@ def test_an_error_of_the_disk_is_logged_and_polling_goes_on(
     monkeypatch.setattr(watch, "fingerprints", poll)
 
     async def first() -> None:
-        async for _ in changes(copied, 0, {}):
+        async for _ in changes([copied], 0, {}):
             break
 
     asyncio.run(asyncio.wait_for(first(), 60))

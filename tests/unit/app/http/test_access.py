@@ -50,6 +50,19 @@ def test_the_access_line_describes_request_and_response(
     }
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_probes_and_scrapes_are_logged_at_debug_level(
+    client: TestClient, method: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    client.request(method, path)
+    assert not [r for r in caplog.records if r.name == "app.access"]
+    with caplog.at_level(logging.DEBUG, "app.access"):
+        client.request(method, path)
+    assert logged(caplog)["route"] == path
+
+
 NASTY = ["a\nb", "a\r\nlevel: x", "\x00\x1b[2J", '"}{"', "x" * 10_000, "é"]
 
 
@@ -112,7 +125,7 @@ def test_a_valid_client_address_is_logged(
     with TestClient(create_app(settings)) as client:
         caplog.clear()
         assert client.portal is not None
-        scope = scope_of("GET", "/healthz", client=(address, 1))
+        scope = scope_of("GET", "/styles", client=(address, 1))
         client.portal.call(partial(exchange, client.app, scope))
     assert logged(caplog)["client"] == address
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from app import __version__
 from app.http.server import create_app
 from app.pixels.images import encode, from_pillow
 from app.settings import Settings, read_settings
@@ -237,6 +238,7 @@ def test_health_and_readiness_describe_the_running_server(client: TestClient) ->
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {
         "status": "ready",
+        "version": __version__,
         "device": "cpu",
         "provider": "CPUExecutionProvider",
         "precision": "float32",
@@ -251,6 +253,7 @@ def test_without_a_network_the_server_is_alive_but_not_ready(tmp_path: Path, jpe
         assert client.get("/healthz").status_code == 200
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+        assert ready.json()["version"] == __version__
         response = client.post("/stylize?style=warm", files={"image": jpeg})
         assert (response.status_code, response.json()["code"]) == (503, "not_ready")
         assert response.headers["Retry-After"].isdecimal()

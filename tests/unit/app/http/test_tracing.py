@@ -60,8 +60,8 @@ def test_response_and_log_contain_the_trace(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "app.access"):
-        response = client.get("/healthz", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
-        without = client.get("/healthz")
+        response = client.get("/styles", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
+        without = client.get("/styles")
     _, trace, own, _ = response.headers["traceresponse"].split("-")
     assert trace == TRACE
     assert "traceresponse" not in without.headers

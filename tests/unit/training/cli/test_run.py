@@ -5,6 +5,7 @@ import pytest
 
 from app.errors import ModelFolderError
 from training.cli.run import run, stop_on_signals
+from training.fit.added_style import WorseError
 from training.fit.collapse import CollapseError
 from training.fit.data import DataError
 from training.fit.errors import TrainingError
@@ -31,6 +32,14 @@ def test_an_error_is_printed_in_one_line(
 
     assert run(command) == 1
     assert capsys.readouterr().err == "error: no photos\n"
+
+
+def test_an_error_can_have_an_exit_status_of_its_own() -> None:
+    def command() -> str:
+        raise WorseError("the style is worse")
+
+    assert run(command) == WorseError.exit_status
+    assert WorseError.exit_status not in (0, 1, 2, 130)
 
 
 @pytest.mark.parametrize("kind", ERRORS)
