@@ -14,7 +14,6 @@ PasticheError
 |   |-- UnsupportedImage        415 unsupported_image
 |   |-- AnimatedImage           422 animated_image
 |   |-- BrokenImage             422 broken_image
-|   |-- ImageTooSmall           422 image_too_small
 |   |-- ImageTooLarge           413 image_too_large
 |   |-- Unauthorized            401 unauthorized
 |   |-- NotFound                404 not_found
@@ -138,12 +137,6 @@ class BrokenImage(RequestError):
     """The image is damaged and cannot be decoded."""
 
     status, code, title = 422, "broken_image", "Broken image"
-
-
-class ImageTooSmall(RequestError):
-    """A side of the image is shorter than the networks can paint."""
-
-    status, code, title = 422, "image_too_small", "Image too small"
 
 
 class ImageTooLarge(RequestError):

@@ -11,11 +11,10 @@ import numpy as np
 from .engine.device import Device, pick_device
 from .engine.gallery import Brush, Gallery
 from .engine.network import Network
-from .errors import ImageTooSmall
 from .model_folder import Style
 from .options import GenerateOptions, Options, check_options
 from .pixels.canvas import Finish, canvas, finished
-from .pixels.images import MIN_SIDE, Picture, Pixels, read_picture, to_pillow
+from .pixels.images import Picture, Pixels, read_picture, to_pillow
 from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
 
 if TYPE_CHECKING:
@@ -65,8 +64,7 @@ class Pastiche:
         return dict(self.gallery.textures)
 
     def paint(self, picture: Picture, style: str, finish: Finish) -> Picture:
-        """Paint a decoded picture. Raises UnknownStyle, BadOption, ImageTooSmall."""
-        _check_sides(picture)
+        """Paint a decoded picture. Raises UnknownStyle, BadOption."""
         brush = self.gallery.brush(style, finish.strength)
         return _painted(brush, [picture], finish)[0]
 
@@ -87,8 +85,8 @@ class Pastiche:
         paints; smaller means broader strokes; by default the image's own, at most 1600.
         preserve_colors: keep the photograph's colours. Returns an upright image of the input's
         size, RGB, or RGBA if the input has transparency. Raises UnknownStyle, BadOption,
-        UnsupportedImage, BrokenImage, AnimatedImage, ImageTooSmall, ImageTooLarge; TypeError for an
-        image of another type; OSError if a file cannot be read.
+        UnsupportedImage, BrokenImage, AnimatedImage, ImageTooLarge; TypeError for an image of
+        another type; OSError if a file cannot be read.
 
         >>> from pastiche import Pastiche
         >>> pastiche = Pastiche()
@@ -131,7 +129,6 @@ class Pastiche:
         waiting: list[Picture] = []
         for image in images:
             picture = read_picture(image, self.max_pixels)
-            _check_sides(picture)
             pixels = sum(p.size[0] * p.size[1] for p in [*waiting, picture])
             if waiting and (waiting[0].size != picture.size or pixels > self.device.batch_pixels):
                 yield from map(to_pillow, _painted(brush, waiting, finish))
@@ -185,11 +182,6 @@ class Pastiche:
         image = to_pillow(picture)
         image.info["seed"] = used
         return image
-
-
-def _check_sides(picture: Picture) -> None:
-    if min(picture.size) < MIN_SIDE:
-        raise ImageTooSmall(f"each side of the image must have at least {MIN_SIDE} pixels")
 
 
 def _painted(brush: Brush[Network], pictures: list[Picture], finish: Finish) -> list[Picture]:

@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import BadOption
-from .pixels.canvas import DEFAULT_MAX_SIDE, Finish
-from .pixels.images import FORMATS, MIN_SIDE, Format
+from .pixels.canvas import DEFAULT_MAX_SIDE, MIN_SIDE, Finish
+from .pixels.images import FORMATS, PIXELS_SETTING, Format
 
 MAX_NAMED = 5  # unknown options that an error message names; it counts the rest
 MAX_SEED = 2**32 - 1
@@ -130,7 +130,7 @@ class GenerateOptions(BaseModel):
         if pixels > max_pixels:
             raise BadOption(
                 f"width and height: {self.width}x{self.height} are {pixels:,} pixels; "
-                f"at most {max_pixels:,} are allowed"
+                f"at most {max_pixels:,} are allowed ({PIXELS_SETTING})"
             )
 
 

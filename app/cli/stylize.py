@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..errors import PasticheError
 from ..options import Options, parse_options
-from ..pixels.canvas import canvas_size
+from ..pixels.canvas import drawn_size
 from ..pixels.contact_sheet import contact_sheet, thumbnail
 from ..pixels.images import (
     FORMATS,
@@ -211,7 +211,7 @@ def _paint_job(job: Job, task: _Task) -> list[Outcome]:
     try:
         still = read_header(read(job.source), task.settings.max_pixels)
         finish = task.options.finish
-        shown = None if finish.shows_photo else canvas_size(*still.size, finish.size)
+        shown = None if finish.shows_photo else drawn_size(*still.size, finish.size)
         photo = read_pixels(still, shown)
     except PasticheError as error:
         failed = [Outcome(job.source, t, s, "failed", 0, str(error)) for s, t in due.items()]

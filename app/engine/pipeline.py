@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..errors import BadOutput, OutOfMemory
 from ..metrics import Metrics
 from ..options import GenerateOptions, Options, answer_format
-from ..pixels.canvas import canvas_size, check_canvas, finished
+from ..pixels.canvas import canvas, canvas_size, check_canvas, drawn_size, finished
 from ..pixels.container import Still
 from ..pixels.images import (
     Format,
@@ -20,7 +20,6 @@ from ..pixels.images import (
     encode,
     read_header,
     read_pixels,
-    resize,
 )
 from ..settings import Settings
 from .gallery import Brush
@@ -85,13 +84,13 @@ class Pipeline:
         format = answer_format(options, accept, still.format)
         check_format(format, *still.size)
         finish = options.finish
-        rgb_size = None if finish.shows_photo else size
+        rgb_size = None if finish.shows_photo else drawn_size(*still.size, options.size)
         with self._scheduler.admit(max(still.pixels, size[0] * size[1])) as deadline:
             started = time.perf_counter()
             picture = await self._run(lambda: read_pixels(still, rgb_size))
-            canvas = await self._run(lambda: resize(picture.rgb, size))
+            source = await self._run(lambda: canvas(picture, finish))
             decoded = time.perf_counter()
-            painted = await self._paint(brush, canvas, deadline)
+            painted = await self._paint(brush, source, deadline)
             encoded, encoding_seconds = await self._encode(
                 lambda: finished(picture, painted.pixels, finish), format, options.quality
             )

@@ -17,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ..errors import BadOption, BrokenImage, ImageTooLarge, ImageTooSmall, UnsupportedImage
+from ..errors import BadOption, BrokenImage, ImageTooLarge, UnsupportedImage
 from .container import FORMATS as FORMATS
 from .container import Format as Format
 from .container import Still, walk
@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 
 MEDIA_TYPES: dict[Format, str] = {f: f"image/{f}" for f in FORMATS}
 SUFFIXES: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
-MIN_SIDE = 16  # pixels; what the graphs take
+PIXELS_SETTING = "PASTICHE_MAX_PIXELS"
 MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}  # pixels
 # Not Image.open, which tries other formats too and has its own limit on pixels.
 _READERS: dict[Format, type[ImageFile]] = {
@@ -66,31 +66,29 @@ class Picture:
         return self.full_size or (self.rgb.shape[1], self.rgb.shape[0])
 
 
-def read_header(content: bytes, max_pixels: int) -> Still:
+def read_header(content: bytes, max_pixels: int, limit: str = PIXELS_SETTING) -> Still:
     """Parse the file without decoding its pixels, and check its dimensions.
 
-    Raises UnsupportedImage, AnimatedImage, BrokenImage, ImageTooSmall, ImageTooLarge.
+    limit: the name of what sets max_pixels, for the error message. Raises UnsupportedImage,
+    AnimatedImage, BrokenImage, ImageTooLarge.
     """
     still = walk(content)
-    if min(still.width, still.height) < MIN_SIDE:
-        raise ImageTooSmall(
-            f"the image is {still.width}x{still.height} pixels; "
-            f"each side must have at least {MIN_SIDE}"
-        )
+    if still.pixels == 0:
+        raise BrokenImage(f"the image is {still.width}x{still.height} pixels, none in all")
     if still.pixels > max_pixels:
         raise ImageTooLarge(
-            f"the image is {still.width}x{still.height} pixels, "
-            f"{still.pixels:,} in all; at most {max_pixels:,} are allowed"
+            f"the image is {still.width}x{still.height} pixels, {still.pixels:,} in all; "
+            f"at most {max_pixels:,} are allowed ({limit})"
         )
     return still
 
 
-def decode(content: bytes, max_pixels: int) -> Picture:
+def decode(content: bytes, max_pixels: int, limit: str = PIXELS_SETTING) -> Picture:
     """Decode a JPEG, PNG or WebP file at its full size.
 
-    Raises the errors of read_header and read_pixels.
+    Raises the errors of read_header, which describes the arguments, and of read_pixels.
     """
-    return read_pixels(read_header(content, max_pixels))
+    return read_pixels(read_header(content, max_pixels, limit))
 
 
 def read_pixels(still: Still, within: tuple[int, int] | None = None) -> Picture:
@@ -142,21 +140,27 @@ def from_array(array: NDArray[np.generic]) -> Picture:
 def read_picture(image: object, max_pixels: int) -> Picture:
     """Decode a path or the bytes of a file, or convert a Pillow image or an array, see from_array.
 
-    Raises TypeError for anything else, OSError if a file cannot be read, ImageTooLarge above
-    max_pixels, and the errors of `decode`.
+    Raises TypeError for anything else, OSError if a file cannot be read, BrokenImage if there are
+    no pixels, ImageTooLarge above max_pixels, and the errors of `decode`.
     """
     if isinstance(image, (str, Path)):
-        return decode(Path(image).read_bytes(), max_pixels)
+        return decode(Path(image).read_bytes(), max_pixels, "max_pixels")
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return decode(bytes(image), max_pixels)
+        return decode(bytes(image), max_pixels, "max_pixels")
     if isinstance(image, Image.Image):
-        return from_pillow(image)
+        return _with_pixels(from_pillow(image))
     if isinstance(image, np.ndarray):
-        return from_array(image)
+        return _with_pixels(from_array(image))
     raise TypeError(
         "an image must be a path, the bytes of a file, a Pillow image or a NumPy array, "
         f"not {type(image).__name__}"
     )
+
+
+def _with_pixels(picture: Picture) -> Picture:
+    if 0 in picture.size:
+        raise BrokenImage("the image has no pixels")
+    return picture
 
 
 def _open(still: Still) -> ImageFile:

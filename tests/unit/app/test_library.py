@@ -14,8 +14,8 @@ import app
 from app import Pastiche, library
 from app.errors import (
     BadOption,
+    BrokenImage,
     ImageTooLarge,
-    ImageTooSmall,
     NoGenerator,
     UnknownStyle,
     UnsupportedImage,
@@ -72,9 +72,27 @@ def test_a_bad_option_is_refused(
         pastiche.stylize(photo, **options)  # type: ignore[arg-type]
 
 
-def test_an_image_too_small_to_paint_is_refused(pastiche: Pastiche) -> None:
-    with pytest.raises(ImageTooSmall):
-        pastiche.stylize(Image.new("RGB", (15, 200)), "warm")
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (15, 8)])
+@pytest.mark.parametrize("preserve_colors", [False, True])
+def test_an_image_of_any_size_is_painted(
+    pastiche: Pastiche, size: tuple[int, int], preserve_colors: bool
+) -> None:
+    image = Image.new("RGB", size, "teal")
+    assert pastiche.stylize(image, "warm", preserve_colors=preserve_colors).size == size
+
+
+def test_an_image_without_pixels_is_refused(pastiche: Pastiche) -> None:
+    with pytest.raises(BrokenImage, match="no pixels"):
+        pastiche.stylize(np.zeros((0, 9, 3), np.uint8), "warm")
+
+
+def test_the_limit_on_pixels_is_named_as_the_library_names_it(
+    models: Path, photo: Image.Image
+) -> None:
+    small = Pastiche(models, "cpu", threads=1, max_pixels=9000)
+    content = encode(from_pillow(photo), "png")
+    with pytest.raises(ImageTooLarge, match=r"at most 9,000 are allowed \(max_pixels\)"):
+        small.stylize(content, "warm")
 
 
 def test_the_bundled_gallery_paints_in_one_line(photo: Image.Image) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app.http.server import create_app
-from app.pixels.images import encode, from_pillow
+from app.pixels.images import decode, encode, from_pillow
 from app.settings import Settings, read_settings
 from tests.conftest import STYLES, make_folder, wait_until_ready
 
@@ -173,16 +173,19 @@ def test_a_truncated_image_is_broken_and_nothing_internal_leaks(
     assert not re.search(r"Traceback|/app/|site-packages|0x", response.text)
 
 
-def test_an_image_outside_the_size_limits_is_rejected(models: Path, jpeg: bytes) -> None:
+def test_an_image_with_too_many_pixels_is_rejected(models: Path, jpeg: bytes) -> None:
     settings = read_settings(models=models, device="cpu", max_pixels=5000)
     with TestClient(create_app(settings)) as client:
         wait_until_ready(client)
         response = client.post("/stylize?style=warm", files={"image": jpeg})
         assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
-        assert "5,000" in response.json()["detail"]
-        tiny = encode(from_pillow(Image.new("RGB", (15, 40))), "png")
-        response = client.post("/stylize?style=warm", files={"image": tiny})
-        assert (response.status_code, response.json()["code"]) == (422, "image_too_small")
+        assert "at most 5,000 are allowed (PASTICHE_MAX_PIXELS)" in response.json()["detail"]
+
+
+def test_an_image_of_one_pixel_is_painted(client: TestClient) -> None:
+    dot = encode(from_pillow(Image.new("RGB", (1, 1), "teal")), "png")
+    response = client.post("/stylize?style=warm", files={"image": dot})
+    assert (response.status_code, decode(response.content, 1).size) == (200, (1, 1))
 
 
 def test_a_body_that_is_too_large_is_rejected(models: Path) -> None:
