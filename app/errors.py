@@ -12,7 +12,6 @@ PasticheError
 |   |-- UnsupportedEncoding     415 unsupported_encoding
 |   |-- UnsupportedMediaType    415 unsupported_media_type
 |   |-- UnsupportedImage        415 unsupported_image
-|   |-- AnimatedImage           422 animated_image
 |   |-- BrokenImage             422 broken_image
 |   |-- ImageTooLarge           413 image_too_large
 |   |-- Unauthorized            401 unauthorized
@@ -122,15 +121,9 @@ class UnsupportedMediaType(RequestError):
 
 
 class UnsupportedImage(RequestError):
-    """The file is not a JPEG, PNG or WebP image."""
+    """The file is not an image of a format that is allowed and can be read."""
 
     status, code, title = 415, "unsupported_image", "Image format not supported"
-
-
-class AnimatedImage(RequestError):
-    """The image has more than one frame."""
-
-    status, code, title = 422, "animated_image", "Image animated"
 
 
 class BrokenImage(RequestError):

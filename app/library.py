@@ -79,14 +79,14 @@ class Pastiche:
     ) -> "Image.Image":
         """Paint an image in a style, or in a blend such as `udnie:0.7,great_wave:0.3`.
 
-        image: the path or the bytes of a JPEG, PNG or WebP file, a Pillow image of any mode, or an
-        array uint8 [H, W, 3] (also [H, W] and [H, W, 4]). strength: from 0, the photograph,
-        through 1, the default, to 2, the boldest. size: longest side in pixels at which the network
-        paints; smaller means broader strokes; by default the image's own, at most 1600.
+        image: the path or the bytes of an image file, a Pillow image of any mode, or an array uint8
+        [H, W, 3] (also [H, W] and [H, W, 4]). strength: from 0, the photograph, through 1, the
+        default, to 2, the boldest. size: longest side in pixels at which the network paints;
+        smaller means broader strokes; by default the image's own, at most 1600.
         preserve_colors: keep the photograph's colours. Returns an upright image of the input's
         size, RGB, or RGBA if the input has transparency. Raises UnknownStyle, BadOption,
-        UnsupportedImage, BrokenImage, AnimatedImage, ImageTooLarge; TypeError for an image of
-        another type; OSError if a file cannot be read.
+        UnsupportedImage, BrokenImage, ImageTooLarge; TypeError for an image of another type;
+        OSError if a file cannot be read.
 
         >>> from pastiche import Pastiche
         >>> pastiche = Pastiche()

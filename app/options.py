@@ -60,7 +60,7 @@ class Options(BaseModel):
         ge=1,
         le=100,
         examples=[90],
-        description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
+        description="quality of a JPEG, WebP or AVIF; by default the PASTICHE_JPEG_QUALITY setting",
     )
 
     @property
@@ -117,7 +117,7 @@ class GenerateOptions(BaseModel):
         ge=1,
         le=100,
         examples=[90],
-        description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
+        description="quality of a JPEG, WebP or AVIF; by default the PASTICHE_JPEG_QUALITY setting",
     )
 
     def choose_seed(self) -> int:

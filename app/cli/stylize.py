@@ -19,17 +19,17 @@ from ..pixels.canvas import drawn_size
 from ..pixels.contact_sheet import contact_sheet, thumbnail
 from ..pixels.images import (
     FORMATS,
-    SUFFIXES,
     Pixels,
     check_format,
     decode,
+    default_answer,
     encode,
     read_header,
     read_pixels,
 )
 from ..settings import Settings
 from .files import STANDARD, check_standard_output, read, write
-from .jobs import Job, find_sources, plan_jobs
+from .jobs import Job, find_sources, format_of, plan_jobs
 from .loading import load, model_options, settings_of
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _paint_job(job: Job, task: _Task) -> list[Outcome]:
     sheet: dict[str, Pixels] = {"photograph": thumbnail(photo.rgb, THUMBNAIL)}
     for style, target in due.items():
         try:
-            format = task.options.format or SUFFIXES.get(target.suffix.lower(), still.format)
+            format = task.options.format or format_of(target) or default_answer(still.format)
             check_format(format, *still.size)
             painted = task.pastiche.paint(photo, style, finish)
             quality = task.options.quality or task.settings.jpeg_quality

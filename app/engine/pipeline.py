@@ -12,11 +12,12 @@ from ..errors import BadOutput, OutOfMemory
 from ..metrics import Metrics
 from ..options import GenerateOptions, Options, answer_format
 from ..pixels.canvas import canvas, canvas_size, check_canvas, drawn_size, finished
-from ..pixels.container import Still
+from ..pixels.containers import Still
 from ..pixels.images import (
     Format,
     Picture,
     check_format,
+    default_answer,
     encode,
     read_header,
     read_pixels,
@@ -81,7 +82,7 @@ class Pipeline:
         still = await self._read_header(content)
         size = canvas_size(*still.size, options.size)
         check_canvas(*size, self._settings.max_pixels)
-        format = answer_format(options, accept, still.format)
+        format = answer_format(options, accept, default_answer(still.format))
         check_format(format, *still.size)
         finish = options.finish
         rgb_size = None if finish.shows_photo else drawn_size(*still.size, options.size)
@@ -140,10 +141,11 @@ class Pipeline:
         self._codecs.shutdown(wait=False, cancel_futures=True)
 
     async def _read_header(self, content: bytes) -> Still:
-        max_pixels = self._settings.max_pixels
-        if len(content) <= SMALL_FILE:
-            return read_header(content, max_pixels)
-        return await asyncio.to_thread(read_header, content, max_pixels)
+        def read() -> Still:
+            settings = self._settings
+            return read_header(content, settings.max_pixels, formats=settings.allowed_formats)
+
+        return read() if len(content) <= SMALL_FILE else await asyncio.to_thread(read)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._codecs, work)

@@ -26,10 +26,9 @@ _EXAMPLES: tuple[PasticheError, ...] = (
     ),
     errors.UnsupportedEncoding("send the body unencoded, without Content-Encoding 'gzip'"),
     errors.UnsupportedMediaType("send the options in the query, or as a form"),
-    errors.UnsupportedImage("the format of the image is not one of jpeg, png, webp"),
+    errors.UnsupportedImage("the image is a bmp; the allowed formats are jpeg, png, webp"),
     errors.BadOption("strength: Input should be less than or equal to 2"),
     errors.MissingImage("the form has no file field `image`"),
-    errors.AnimatedImage("the image is animated; send a single picture"),
     errors.BrokenImage("the jpeg image is damaged"),
     errors.HeaderTooLarge("the request line and the header exceed 16,384 bytes or 100 lines"),
     errors.InferenceFailed("the network could not paint this image"),
@@ -100,7 +99,11 @@ def form(options: type[BaseModel], file: str | None = None) -> dict[str, Any]:
     media_type = "application/x-www-form-urlencoded"
     if file is not None:
         media_type = "multipart/form-data"
-        image = {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}
+        image = {
+            "type": "string",
+            "format": "binary",
+            "description": "JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP",
+        }
         properties = {file: image, **properties}
         required = [file, *required]
     body = {

@@ -1,38 +1,62 @@
 """Decode image files to upright sRGB pixels, and encode them.
 
-The only module that imports Pillow. Whatever Pillow raises on a client's file becomes an error of
-`errors`.
+The only module that imports Pillow and its plugin for HEIC. Whatever they raise on a client's file
+becomes an error of `errors`.
 """
 
+import importlib.util
 import io
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import BadOption, BrokenImage, ImageTooLarge, UnsupportedImage
-from .container import FORMATS as FORMATS
-from .container import Format as Format
-from .container import Still, walk
+from .containers import walk
+from .containers.still import FILE_FORMATS as FILE_FORMATS
+from .containers.still import FileFormat as FileFormat
+from .containers.still import Still
 
 Pixels = NDArray[np.uint8]
+Format = Literal["jpeg", "png", "webp", "avif"]
+"""A format that pictures are written in. Each is also a FileFormat, which they are read from."""
 
+FORMATS: tuple[Format, ...] = get_args(Format)
 MEDIA_TYPES: dict[Format, str] = {f: f"image/{f}" for f in FORMATS}
-SUFFIXES: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
+SUFFIXES: dict[str, FileFormat] = {
+    **{".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".avif": "avif"},
+    **{".heic": "heic", ".heif": "heic", ".tif": "tiff", ".tiff": "tiff"},
+    **{".gif": "gif", ".bmp": "bmp"},
+}
+HEIF_EXTRA = "the extra `heif`: pip install 'pastiche-server[heif]'"
 PIXELS_SETTING = "PASTICHE_MAX_PIXELS"
-MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}  # pixels
+MAX_SIDES: dict[Format, int] = {  # pixels
+    **{"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383, "avif": 32_768}
+}
+_AVIF_SPEED = 8  # of 0 to 10; the slower ones save little on brush strokes
+_ANSWERS: dict[FileFormat, Format] = {"heic": "jpeg", "tiff": "png", "gif": "png", "bmp": "png"}
 # Not Image.open, which tries other formats too and has its own limit on pixels.
-_READERS: dict[Format, type[ImageFile]] = {
+_READERS: dict[FileFormat, type[ImageFile]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
+    "avif": AvifImageFile,
+    "tiff": TiffImageFile,
+    "gif": GifImageFile,
+    "bmp": BmpImageFile,
 }
 _SRGB = ImageCms.createProfile("sRGB")
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # 8-bit step between two shades, by Pillow's raw mode
@@ -57,7 +81,7 @@ class Picture:
 
     rgb: Pixels
     alpha: Pixels | None = None
-    format: Format = "png"
+    format: FileFormat = "png"
     full_size: tuple[int, int] | None = None
 
     @property
@@ -66,13 +90,32 @@ class Picture:
         return self.full_size or (self.rgb.shape[1], self.rgb.shape[0])
 
 
-def read_header(content: bytes, max_pixels: int, limit: str = PIXELS_SETTING) -> Still:
+def readable_formats() -> tuple[FileFormat, ...]:
+    """The formats that can be read, which include HEIC only if the extra `heif` is installed."""
+    has_heif = importlib.util.find_spec("pillow_heif") is not None
+    return tuple(format for format in FILE_FORMATS if format != "heic" or has_heif)
+
+
+def default_answer(format: FileFormat) -> Format:
+    """The format to write a picture in that was read from a file of a format."""
+    return next((f for f in FORMATS if f == format), None) or _ANSWERS[format]
+
+
+def read_header(
+    content: bytes,
+    max_pixels: int,
+    limit: str = PIXELS_SETTING,
+    formats: Collection[FileFormat] = FILE_FORMATS,
+) -> Still:
     """Parse the file without decoding its pixels, and check its dimensions.
 
-    limit: the name of what sets max_pixels, for the error message. Raises UnsupportedImage,
-    AnimatedImage, BrokenImage, ImageTooLarge.
+    limit: the name of what sets max_pixels, for the error message. formats: those that are allowed.
+    Of a file with several pictures, it is the first. Raises UnsupportedImage, BrokenImage,
+    ImageTooLarge.
     """
-    still = walk(content)
+    still = walk(content, formats)
+    if still.format not in readable_formats():
+        raise UnsupportedImage(f"the image is a {still.format}, which takes {HEIF_EXTRA}")
     if still.pixels == 0:
         raise BrokenImage(f"the image is {still.width}x{still.height} pixels, none in all")
     if still.pixels > max_pixels:
@@ -84,7 +127,7 @@ def read_header(content: bytes, max_pixels: int, limit: str = PIXELS_SETTING) ->
 
 
 def decode(content: bytes, max_pixels: int, limit: str = PIXELS_SETTING) -> Picture:
-    """Decode a JPEG, PNG or WebP file at its full size.
+    """Decode an image file at its full size.
 
     Raises the errors of read_header, which describes the arguments, and of read_pixels.
     """
@@ -105,16 +148,21 @@ def read_pixels(still: Still, within: tuple[int, int] | None = None) -> Picture:
             if within is not None and isinstance(image, JpegImageFile) and _converts_slowly(image):
                 # JPEG decoders can scale by a half, a quarter or an eighth.
                 image.draft(None, within if still.size == image.size else within[::-1])
-            return _picture(_transposed(_load(image, still), still.orientation), still, within)
-    except Image.DecompressionBombError as error:  # raised by Pillow's WebP reader
-        raise ImageTooLarge("the webp image has more pixels than can be decoded") from error
+            loaded = _load(image, still)
+            if loaded.size == (still.width, still.height) or still.format == "jpeg":
+                visible = loaded if still.crop is None else loaded.crop(still.crop)
+                return _picture(_transposed(visible, still.orientation), still, within)
+    except Image.DecompressionBombError as error:  # Pillow's readers of WebP and TIFF
+        raise ImageTooLarge(
+            f"the {still.format} image has more pixels than can be decoded"
+        ) from error
     except Exception as error:
         # On damaged files Pillow raises exceptions of almost any type.
         raise BrokenImage(f"the {still.format} image cannot be decoded: it is damaged") from error
     raise BrokenImage(f"the {still.format} image states two different sizes")
 
 
-def from_pillow(image: Image.Image, format: Format = "png") -> Picture:
+def from_pillow(image: Image.Image, format: FileFormat = "png") -> Picture:
     """Convert a Pillow image of any mode: upright, in sRGB."""
     opaque, alpha = _split_alpha(_to_8_bits(_upright(image)))
     rgb = _to_srgb(opaque)
@@ -164,10 +212,19 @@ def _with_pixels(picture: Picture) -> Picture:
 
 
 def _open(still: Still) -> ImageFile:
-    image = _READERS[still.format](io.BytesIO(still.content))
+    image = _reader(still.format)(io.BytesIO(still.content))
     if still.profile is not None:
         image.info["icc_profile"] = still.profile
     return image
+
+
+def _reader(format: FileFormat) -> type[ImageFile]:
+    if format == "heic":
+        from pillow_heif import HeifImageFile  # of an extra
+
+        reader: type[ImageFile] = HeifImageFile
+        return reader
+    return _READERS[format]
 
 
 def _load(image: ImageFile, still: Still) -> Image.Image:
@@ -249,6 +306,8 @@ def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
         image.save(out, "JPEG", quality=quality, subsampling="4:4:4")
     elif format == "webp":
         image.save(out, "WEBP", quality=quality, method=2)
+    elif format == "avif":
+        image.save(out, "AVIF", quality=quality, speed=_AVIF_SPEED, subsampling="4:4:4")
     else:
         # Brush strokes hardly compress; higher levels take longer and save little.
         image.save(out, "PNG", compress_level=1)

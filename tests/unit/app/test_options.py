@@ -69,8 +69,8 @@ def test_a_value_at_its_limit_is_accepted(name: str, value: str) -> None:
         ("quality", "0", "greater than or equal to 1"),
         ("quality", "101", "less than or equal to 100"),
         ("preserve_colors", "maybe", "boolean"),
-        ("format", "gif", "'jpeg', 'png' or 'webp'"),
-        ("format", "JPEG", "'jpeg', 'png' or 'webp'"),
+        ("format", "tiff", "'jpeg', 'png', 'webp' or 'avif'"),
+        ("format", "JPEG", "'jpeg', 'png', 'webp' or 'avif'"),
     ],
 )
 def test_an_error_says_what_is_allowed(name: str, value: str, says: str) -> None:

@@ -115,10 +115,10 @@ def test_every_style_is_painted_with_a_contact_sheet(photos: Path) -> None:
 def test_pictures_of_other_formats_are_reported(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photos / "phone.HEIC").write_bytes(b"ftypheic")
+    (photos / "camera.DNG").write_bytes(b"II*")
     assert stylize(".", "-o", "out") == 0
     errors = capsys.readouterr().err
-    assert "phone.HEIC: .HEIC files cannot be read" in errors
+    assert "camera.DNG: .DNG files cannot be read" in errors
     assert "2 painted, 1 skipped" in errors
 
 

@@ -82,7 +82,7 @@ def test_every_error_is_a_problem_document_with_valid_examples(document: dict[st
 
 def test_pictures_are_binary(document: dict[str, Any]) -> None:
     content = document["paths"]["/stylize"]["post"]["responses"]["200"]["content"]
-    assert set(content) == {"image/jpeg", "image/png", "image/webp"}
+    assert set(content) == {"image/jpeg", "image/png", "image/webp", "image/avif"}
     preview = document["paths"]["/styles/{style_id}/preview"]["get"]["responses"]["200"]["content"]
     for media in (*content.values(), *preview.values()):
         assert media["schema"] == {"type": "string", "format": "binary"}

@@ -12,6 +12,7 @@ from app.http.server import create_app
 from app.pixels.images import decode, encode, from_pillow
 from app.settings import Settings, read_settings
 from tests.conftest import STYLES, make_folder, wait_until_ready
+from tests.tools.image_files import SHADES, saved
 
 Headers = dict[str, str]
 
@@ -133,7 +134,7 @@ def test_alpha_is_kept_and_hidden_colours_stay_hidden(client: TestClient) -> Non
         ({"style": "warm", "strength": "2"}, 422, "bad_option", "which has no bold vector"),
         ({"style": "warm", "size": "3"}, 422, "bad_option", "greater than or equal to 16"),
         ({"style": "warm", "size": "16384"}, 422, "bad_option", "pixels are allowed"),
-        ({"style": "warm", "format": "gif"}, 422, "bad_option", "jpeg"),
+        ({"style": "warm", "format": "tiff"}, 422, "bad_option", "jpeg"),
         ({"style": "warm", "colour": "red"}, 422, "bad_option", "preserve_colors"),
         ({"style": "warm:-3"}, 422, "bad_option", "weights are numbers from 0"),
     ],
@@ -154,7 +155,7 @@ def test_the_error_for_a_bad_option_says_what_is_allowed(
     ("content", "status", "code"),
     [
         (b"no image at all", 415, "unsupported_image"),
-        (b"GIF89a" + bytes(100), 415, "unsupported_image"),
+        (b"GIF89a" + bytes(100), 422, "broken_image"),
         (b"", 422, "missing_image"),
     ],
 )
@@ -180,6 +181,41 @@ def test_an_image_with_too_many_pixels_is_rejected(models: Path, jpeg: bytes) ->
         response = client.post("/stylize?style=warm", files={"image": jpeg})
         assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
         assert "at most 5,000 are allowed (PASTICHE_MAX_PIXELS)" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("format", "expected"),
+    [
+        ("AVIF", "image/avif"),
+        ("HEIF", "image/jpeg"),
+        ("TIFF", "image/png"),
+        ("GIF", "image/png"),
+        ("BMP", "image/png"),
+    ],
+)
+def test_images_of_other_formats_are_painted(
+    client: TestClient, format: str, expected: str
+) -> None:
+    content = saved(Image.fromarray(SHADES), format)
+    response = client.post(
+        "/stylize?style=warm&strength=0",
+        content=content,
+        headers={"Content-Type": f"image/{format.lower()}", "Accept": "*/*"},
+    )
+    assert (response.status_code, response.headers["Content-Type"]) == (200, expected)
+    assert np.abs(pixels(response.content) - decode(content, 10_000).rgb).mean() < 6
+
+
+def test_a_format_that_the_operator_does_not_allow_is_rejected(models: Path, jpeg: bytes) -> None:
+    settings = read_settings(models=models, device="cpu", input_formats="webp,jpeg")
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        assert client.post("/stylize?style=warm", files={"image": jpeg}).status_code == 200
+        bmp = saved(Image.fromarray(SHADES), "BMP")
+        response = client.post("/stylize?style=warm", files={"image": bmp})
+        assert (response.status_code, response.json()["code"]) == (415, "unsupported_image")
+        detail = "the image is a bmp; the allowed formats are jpeg, webp"
+        assert response.json()["detail"] == detail
 
 
 def test_an_image_of_one_pixel_is_painted(client: TestClient) -> None:

@@ -8,14 +8,13 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from app.errors import (
-    AnimatedImage,
     BadOption,
     BrokenImage,
     ImageTooLarge,
     PasticheError,
     UnsupportedImage,
 )
-from app.pixels.container import MAX_PROFILE
+from app.pixels.containers.still import MAX_PROFILE
 from app.pixels.images import (
     FORMATS,
     Format,
@@ -63,7 +62,9 @@ def difference(one: Pixels, other: Pixels) -> float:
     return float(np.abs(one.astype(int) - other.astype(int)).mean())
 
 
-@pytest.mark.parametrize(("format", "tolerance"), [("jpeg", 3), ("png", 0), ("webp", 5)])
+@pytest.mark.parametrize(
+    ("format", "tolerance"), [("jpeg", 3), ("png", 0), ("webp", 5), ("avif", 4)]
+)
 def test_a_picture_survives_each_format(format: Format, tolerance: float) -> None:
     back = decode(encode(Picture(SHADES), format, 95), LIMIT)
     assert (back.format, back.size, back.alpha) == (format, (48, 32), None)
@@ -71,15 +72,15 @@ def test_a_picture_survives_each_format(format: Format, tolerance: float) -> Non
     assert difference(back.rgb, SHADES) <= tolerance
 
 
-@pytest.mark.parametrize("format", ["png", "webp"])
+@pytest.mark.parametrize("format", ["png", "webp", "avif"])
 def test_alpha_survives_the_formats_that_have_it(format: Format) -> None:
     alpha = np.tile(np.arange(48, dtype=np.uint8) * 5 + 10, (32, 1))
     back = decode(encode(Picture(SHADES, alpha), format, 95), LIMIT)
     assert back.alpha is not None
-    assert np.array_equal(back.alpha, alpha)
+    assert difference(back.alpha, alpha) <= (1 if format == "avif" else 0)
 
 
-@pytest.mark.parametrize("format", ["jpeg", "webp"])
+@pytest.mark.parametrize("format", ["jpeg", "webp", "avif"])
 def test_a_higher_quality_takes_more_bytes(format: Format) -> None:
     assert len(encode(Picture(SHADES), format, 95)) > 1.5 * len(encode(Picture(SHADES), format, 20))
 
@@ -87,7 +88,7 @@ def test_a_higher_quality_takes_more_bytes(format: Format) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        *(saved(Image.fromarray(SHADES), f) for f in ("GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF")),
+        *(saved(Image.fromarray(SHADES), f) for f in ("PPM", "ICO", "TGA", "JPEG2000")),
         b"",
         b"a text",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
@@ -96,7 +97,9 @@ def test_a_higher_quality_takes_more_bytes(format: Format) -> None:
 )
 def test_content_of_another_format_is_not_supported(content: bytes) -> None:
     for read in (read_header, decode):
-        with pytest.raises(UnsupportedImage, match="jpeg, png, webp"):
+        with pytest.raises(
+            UnsupportedImage, match=r"\(jpeg, png, webp, avif, heic, tiff, gif, bmp\)"
+        ):
             read(content, LIMIT)
 
 
@@ -164,7 +167,7 @@ def odd_exif(tag: int, type: int, value: bytes) -> bytes:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated", "ignore:Tag data")
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
 def test_invalid_exif_is_ignored(format: str, tags: bytes, size: tuple[int, int]) -> None:
     content = saved(Image.fromarray(SHADES), format, exif=tags)
     assert decode(content, LIMIT).size == size
@@ -468,7 +471,7 @@ def test_a_damaged_file_is_decoded_or_refused(kind: str) -> None:
                 content[rng.randrange(min(end, len(whole)))] = rng.randrange(256)
         try:
             picture = decode(bytes(content), LIMIT)
-        except (AnimatedImage, BrokenImage, UnsupportedImage, ImageTooLarge):
+        except (BrokenImage, UnsupportedImage, ImageTooLarge):
             refused += 1
         else:
             assert picture.rgb.shape == (*picture.size[::-1], 3)
@@ -499,15 +502,18 @@ def test_pillows_limit_on_pixels_does_not_apply(monkeypatch: pytest.MonkeyPatch)
         decode(saved(Image.fromarray(SHADES), "WEBP"), LIMIT)
 
 
-@pytest.mark.parametrize("format", ["PNG", "WEBP"])
-def test_an_animation_is_refused(format: str) -> None:
-    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
-    content = saved(frames[0], format, save_all=True, append_images=frames[1:])
-    with pytest.raises(AnimatedImage, match="animation"):
-        read_header(content, LIMIT)
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF", "TIFF", "AVIF", "HEIF", "MPO"])
+def test_of_several_pictures_the_first_is_read(format: str) -> None:
+    pictures = [Image.new("RGB", (32, 24), colour) for colour in ((200, 9, 9), (9, 9, 200))]
+    content = saved(pictures[0], format, save_all=True, append_images=pictures[1:])
+    picture = decode(content, LIMIT)
+    assert picture.size == (32, 24)
+    assert np.abs(picture.rgb.astype(int) - (200, 9, 9)).max() < 12
 
 
-@pytest.mark.parametrize(("format", "longest"), [("jpeg", 65_500), ("webp", 16_383)])
+@pytest.mark.parametrize(
+    ("format", "longest"), [("jpeg", 65_500), ("webp", 16_383), ("avif", 32_768)]
+)
 def test_a_format_that_cannot_hold_a_picture_of_this_size_is_refused(
     format: Format, longest: int
 ) -> None:

@@ -10,12 +10,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from app.errors import BrokenImage, ImageTooLarge, PasticheError, UnsupportedImage
-from app.pixels.container import (
-    MAX_LOSSY,
-    MAX_PROGRESSIVE,
-    MAX_SCANS_OF_LARGE,
-    walk,
-)
+from app.pixels.containers import walk
+from app.pixels.containers.jpeg import MAX_PROGRESSIVE, MAX_SCANS_OF_LARGE
+from app.pixels.containers.webp import MAX_LOSSY
 from app.pixels.images import Picture, decode
 from tests.tools.hostile_images import (
     ACCEPTED_FILES,
