@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import BadOption
+from .pixels.animation import MOVING
 from .pixels.canvas import DEFAULT_MAX_SIDE, MIN_SIDE, Finish
 from .pixels.images import FORMATS, PIXELS_SETTING, Format
 
@@ -50,6 +51,11 @@ class Options(BaseModel):
     )
     preserve_colors: bool = Field(
         default=Finish.preserve_colors, description="keep the photograph's colours"
+    )
+    animation: bool = Field(
+        default=False,
+        description="paint every frame of an animated GIF, PNG or WebP, not only the first; the "
+        "pastiche is an animation in one of these formats",
     )
     format: Annotated[Format | None, BeforeValidator(_jpeg)] = Field(
         default=None,
@@ -176,10 +182,28 @@ def _unknown(names: Sequence[str], known: Iterable[str]) -> str:
     return f"{shown}{more}: no such option; the options are {', '.join(known)}"
 
 
-def answer_format(options: Options | GenerateOptions, accept: str, default: Format) -> Format:
+def animation_format(options: Options, accept: str, default: Format) -> Format:
+    """Return the format of a response that is an animation; see answer_format.
+
+    Raises BadOption if the option is a format that cannot hold one.
+    """
+    if options.format is not None and options.format not in MOVING:
+        raise BadOption(
+            f"format: {options.format} cannot hold an animation; {', '.join(MOVING)} can"
+        )
+    return answer_format(options, accept, default, MOVING)
+
+
+def answer_format(
+    options: Options | GenerateOptions,
+    accept: str,
+    default: Format,
+    formats: Sequence[Format] = FORMATS,
+) -> Format:
     """Return the format of the response.
 
-    It is that of the option if given, else the one that the Accept header prefers, else `default`.
+    It is that of the option if given, else the one of `formats` that the Accept header prefers,
+    else `default`.
     """
     if options.format is not None:
         return options.format
@@ -191,7 +215,7 @@ def answer_format(options: Options | GenerateOptions, accept: str, default: Form
                 return weights[media_range]
         return 0.0
 
-    return max((default, *FORMATS), key=weight)  # of equal weights, max returns the first
+    return max((default, *formats), key=weight)  # of equal weights, max returns the first
 
 
 def _accepted(accept: str) -> Iterable[tuple[str, float]]:

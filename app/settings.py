@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import SettingsError
+from .pixels.animation import MAX_FRAMES
 from .pixels.images import FILE_FORMATS, FileFormat
 
 PREFIX = "PASTICHE_"
@@ -135,6 +136,12 @@ class Settings(BaseSettings):
         ge=256,
         le=10**9,
         description="largest image in pixels, both as sent and as painted, and largest texture",
+    )
+    max_frames: int = Field(
+        default=MAX_FRAMES,
+        ge=1,
+        le=10_000,
+        description="most frames of an animation, whose pixels together PASTICHE_MAX_PIXELS limits",
     )
     queue_pixels: int = Field(
         default=100_000_000,

@@ -10,7 +10,7 @@ from ..errors import PasticheError
 from ..pixels.images import FORMATS, SUFFIXES, Format, default_answer
 from .files import STANDARD
 
-SUFFIX_OF: dict[Format, str] = {**{"jpeg": ".jpg", "png": ".png", "webp": ".webp", "avif": ".avif"}}
+SUFFIX_OF: dict[Format, str] = {format: f".{format}" for format in FORMATS} | {"jpeg": ".jpg"}
 _WRITTEN = tuple(suffix for suffix, format in SUFFIXES.items() if format in FORMATS)
 # Pictures that Pastiche does not read. A folder's are reported and not passed over in silence.
 UNREADABLE = frozenset({".arw", ".cr2", ".cr3", ".dng", ".jp2", ".jxl", ".nef", ".psd", ".raf"})
@@ -132,9 +132,8 @@ def _job(
     if format is not None:
         suffix = SUFFIX_OF[format]
     else:
-        suffix = (
-            beside.suffix if own in FORMATS and beside.suffix else SUFFIX_OF[default_answer(own)]
-        )
+        keep = beside.suffix and own in FORMATS
+        suffix = beside.suffix if keep else SUFFIX_OF[default_answer(own)]
     targets = {s: beside.with_name(f"{beside.stem}.{file_label(s)}{suffix}") for s in styles}
     return Job(
         source.path, targets, beside.with_name(f"{beside.stem}.styles.jpg") if sheet else None

@@ -44,11 +44,12 @@ def canvas_size(width: int, height: int, size: int | None) -> tuple[int, int]:
     return max(MIN_SIDE, drawn[0]), max(MIN_SIDE, drawn[1])
 
 
-def check_canvas(width: int, height: int, max_pixels: int) -> None:
-    """Raise BadOption if a canvas of this size has more than max_pixels."""
-    if width * height > max_pixels:
+def check_canvas(width: int, height: int, max_pixels: int, frames: int = 1) -> None:
+    """Raise BadOption if so many canvases of this size have more than max_pixels."""
+    if frames * width * height > max_pixels:
         raise BadOption(
-            f"size: the image would be painted at {width}x{height}; "
+            f"size: {'the image' if frames == 1 else f'each of {frames} frames'} would be painted "
+            f"at {width}x{height}; "
             f"at most {max_pixels:,} pixels are allowed ({PIXELS_SETTING})"
         )
 

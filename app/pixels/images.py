@@ -31,7 +31,7 @@ from .containers.still import FileFormat as FileFormat
 from .containers.still import Still
 
 Pixels = NDArray[np.uint8]
-Format = Literal["jpeg", "png", "webp", "avif"]
+Format = Literal["jpeg", "png", "webp", "avif", "gif"]
 """A format that pictures are written in. Each is also a FileFormat, which they are read from."""
 
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -44,10 +44,10 @@ SUFFIXES: dict[str, FileFormat] = {
 HEIF_EXTRA = "the extra `heif`: pip install 'pastiche-server[heif]'"
 PIXELS_SETTING = "PASTICHE_MAX_PIXELS"
 MAX_SIDES: dict[Format, int] = {  # pixels
-    **{"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383, "avif": 32_768}
+    **{"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383, "avif": 32_768, "gif": 65_535}
 }
 _AVIF_SPEED = 8  # of 0 to 10; the slower ones save little on brush strokes
-_ANSWERS: dict[FileFormat, Format] = {"heic": "jpeg", "tiff": "png", "gif": "png", "bmp": "png"}
+_ANSWERS: dict[FileFormat, Format] = {"heic": "jpeg", "tiff": "png", "bmp": "png"}
 # Not Image.open, which tries other formats too and has its own limit on pixels.
 _READERS: dict[FileFormat, type[ImageFile]] = {
     "jpeg": JpegImageFile,
@@ -151,7 +151,7 @@ def read_pixels(still: Still, within: tuple[int, int] | None = None) -> Picture:
             loaded = _load(image, still)
             if loaded.size == (still.width, still.height) or still.format == "jpeg":
                 visible = loaded if still.crop is None else loaded.crop(still.crop)
-                return _picture(_transposed(visible, still.orientation), still, within)
+                return _picture(transposed(visible, still.orientation), still, within)
     except Image.DecompressionBombError as error:  # Pillow's readers of WebP and TIFF
         raise ImageTooLarge(
             f"the {still.format} image has more pixels than can be decoded"
@@ -212,13 +212,14 @@ def _with_pixels(picture: Picture) -> Picture:
 
 
 def _open(still: Still) -> ImageFile:
-    image = _reader(still.format)(io.BytesIO(still.content))
+    image = reader(still.format)(io.BytesIO(still.content))
     if still.profile is not None:
         image.info["icc_profile"] = still.profile
     return image
 
 
-def _reader(format: FileFormat) -> type[ImageFile]:
+def reader(format: FileFormat) -> type[ImageFile]:
+    """Pillow's class for files of a format."""
     if format == "heic":
         from pillow_heif import HeifImageFile  # of an extra
 
@@ -295,7 +296,7 @@ def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
     """Encode without metadata. JPEG has no alpha: it shows the picture on white.
 
     format: it must be able to hold the picture, see check_format. quality: from 1 to 100; PNG
-    ignores it.
+    and GIF ignore it.
     """
     image = to_pillow(picture)
     out = io.BytesIO()
@@ -308,6 +309,8 @@ def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
         image.save(out, "WEBP", quality=quality, method=2)
     elif format == "avif":
         image.save(out, "AVIF", quality=quality, speed=_AVIF_SPEED, subsampling="4:4:4")
+    elif format == "gif":
+        image.save(out, "GIF")
     else:
         # Brush strokes hardly compress; higher levels take longer and save little.
         image.save(out, "PNG", compress_level=1)
@@ -342,10 +345,11 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
         return image  # ignore broken EXIF
-    return _transposed(image, orientation)
+    return transposed(image, orientation)
 
 
-def _transposed(image: Image.Image, orientation: int) -> Image.Image:
+def transposed(image: Image.Image, orientation: int) -> Image.Image:
+    """Make an image upright that has this EXIF orientation."""
     transposition = _TRANSPOSITIONS.get(orientation)
     return image if transposition is None else image.transpose(transposition)
 

@@ -27,10 +27,12 @@ from pillow_heif import register_heif_opener
 from tqdm import tqdm
 
 from app.errors import PasticheError
-from app.pixels.images import decode
+from app.pixels.animation import check_animation, read_animation
+from app.pixels.images import decode, read_header
 
 HOLES = Path(__file__).resolve().parents[1] / "holes"
 MAX_PIXELS = 250_000  # images with a forged size up to here are decoded
+MAX_FRAMES = 20
 MAX_SECONDS = 1.0  # CPU time per image
 BLOCK = 500  # images per seed
 REQUESTS = 600  # requests per seed
@@ -205,6 +207,12 @@ def fault(content: bytes) -> str | None:
         width, height = picture.size
         valid = picture.rgb.shape == (height, width, 3) and width * height <= MAX_PIXELS
         reason = None if valid else f"a picture of {picture.rgb.shape}"
+        still = read_header(content, MAX_PIXELS)
+        if still.frames > 1:
+            check_animation(still, MAX_FRAMES, MAX_PIXELS)
+            frames = read_animation(still).frames
+            if {frame.size for frame in frames} != {picture.size}:
+                reason = "frames of another size"
     except PasticheError as error:
         reason = None if 400 <= error.status < 500 else repr(error)
     except Exception as error:

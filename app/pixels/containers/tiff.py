@@ -119,7 +119,8 @@ def _check_samples(first: Mapping[int, int], samples: int, bits: Sequence[int]) 
         raise UnsupportedImage(
             "the tiff image has numbers other than whole ones of 1, 2, 4, 8 or 16 bits"
         )
-    if not 1 <= samples <= 5 or len({*bits}) != 1 or len(bits) not in (1, samples):
+    possible = 1 <= samples <= 5 and len({*bits}) == 1 and len(bits) in (1, samples)
+    if not possible or first.get(_PREDICTOR, 1) not in (1, 2):
         raise BrokenImage("the tiff image cannot be read: its header is damaged")
 
 

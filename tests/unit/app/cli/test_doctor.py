@@ -14,7 +14,7 @@ def test_a_sound_installation_is_described(capsys: pytest.CaptureFixture[str]) -
     for part in (
         "pastiche ",
         "pillow ",
-        "reads jpeg, png, webp, avif, heic, tiff, gif, bmp; writes jpeg, png, webp, avif",
+        "reads jpeg, png, webp, avif, heic, tiff, gif, bmp; writes jpeg, png, webp, avif, gif",
         "device: cpu;provider=CPUExecutionProvider",
         "  not cuda: ",
         "  tiny: 3 styles, 0 textures",

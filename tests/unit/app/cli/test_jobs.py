@@ -65,7 +65,7 @@ def test_the_suffix_says_the_format() -> None:
         ("a.heic", "a.udnie.jpg"),
         ("a.HEIF", "a.udnie.jpg"),
         ("a.tif", "a.udnie.png"),
-        ("a.gif", "a.udnie.png"),
+        ("a.gif", "a.udnie.gif"),
         ("a.bmp", "a.udnie.png"),
         ("a", "a.udnie.png"),
     ],

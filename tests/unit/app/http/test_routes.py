@@ -9,7 +9,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app.http.server import create_app
-from app.pixels.images import decode, encode, from_pillow
+from app.pixels.animation import read_animation
+from app.pixels.images import decode, encode, from_pillow, read_header
 from app.settings import Settings, read_settings
 from tests.conftest import STYLES, make_folder, wait_until_ready
 from tests.tools.image_files import SHADES, saved
@@ -25,6 +26,10 @@ def opened(content: bytes) -> Image.Image:
 
 def pixels(content: bytes) -> np.ndarray:
     return np.asarray(opened(content)).astype(int)
+
+
+def decoded(content: bytes) -> np.ndarray:
+    return decode(content, 10_000).rgb.astype(int)
 
 
 def post(client: TestClient, jpeg: bytes, **options: str) -> bytes:
@@ -189,7 +194,7 @@ def test_an_image_with_too_many_pixels_is_rejected(models: Path, jpeg: bytes) ->
         ("AVIF", "image/avif"),
         ("HEIF", "image/jpeg"),
         ("TIFF", "image/png"),
-        ("GIF", "image/png"),
+        ("GIF", "image/gif"),
         ("BMP", "image/png"),
     ],
 )
@@ -203,7 +208,7 @@ def test_images_of_other_formats_are_painted(
         headers={"Content-Type": f"image/{format.lower()}", "Accept": "*/*"},
     )
     assert (response.status_code, response.headers["Content-Type"]) == (200, expected)
-    assert np.abs(pixels(response.content) - decode(content, 10_000).rgb).mean() < 6
+    assert np.abs(decoded(response.content) - decoded(content)).mean() < 6
 
 
 def test_a_format_that_the_operator_does_not_allow_is_rejected(models: Path, jpeg: bytes) -> None:
@@ -216,6 +221,79 @@ def test_a_format_that_the_operator_does_not_allow_is_rejected(models: Path, jpe
         assert (response.status_code, response.json()["code"]) == (415, "unsupported_image")
         detail = "the image is a bmp; the allowed formats are jpeg, webp"
         assert response.json()["detail"] == detail
+
+
+@pytest.fixture(scope="module")
+def animation() -> bytes:
+    frames = [Image.fromarray(np.roll(SHADES, 5 * n, 1)) for n in range(4)]
+    durations = [40, 80, 120, 200]
+    return saved(
+        frames[0], "PNG", save_all=True, append_images=frames[1:], duration=durations, loop=3
+    )
+
+
+def test_an_animation_is_painted_only_if_the_client_asks_for_it(
+    client: TestClient, animation: bytes
+) -> None:
+    first = opened(post(client, animation))
+    assert getattr(first, "n_frames", 1) == 1
+    for accept, expected in (("", "png"), ("image/webp,image/avif", "webp"), ("image/gif", "gif")):
+        response = client.post(
+            "/stylize?style=warm&animation=true",
+            files={"image": animation},
+            headers={"Accept": accept},
+        )
+        assert response.headers["Content-Type"] == f"image/{expected}"
+        painted = read_animation(read_header(response.content, 10_000))
+        assert list(painted.milliseconds) == [40, 80, 120, 200]
+        assert painted.plays == 3
+        assert {frame.size for frame in painted.frames} == {(48, 32)}
+
+
+def test_a_still_picture_is_painted_when_an_animation_is_asked_for(
+    client: TestClient, jpeg: bytes
+) -> None:
+    assert post(client, jpeg, animation="true") == post(client, jpeg)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code", "says"),
+    [
+        (
+            "&format=jpeg",
+            422,
+            "bad_option",
+            "format: jpeg cannot hold an animation",
+        ),
+        ("&size=8000", 422, "bad_option", "size: each of 4 frames would be painted at 8000x5333"),
+    ],
+)
+def test_an_animation_that_cannot_be_painted_is_rejected(
+    client: TestClient, animation: bytes, query: str, status: int, code: str, says: str
+) -> None:
+    response = client.post(f"/stylize?style=warm&animation=true{query}", files={"image": animation})
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert says in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ({"max_frames": 3}, "4 frames; at most 3 are allowed (PASTICHE_MAX_FRAMES)"),
+        ({"max_pixels": 6000}, "6,144 in all; at most 6,000 are allowed (PASTICHE_MAX_PIXELS)"),
+    ],
+)
+def test_an_animation_over_the_limits_is_rejected_but_its_first_frame_is_not(
+    models: Path, animation: bytes, limit: dict[str, int], says: str
+) -> None:
+    settings = read_settings(models=models, device="cpu", **limit)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        url = "/stylize?style=warm"
+        response = client.post(f"{url}&animation=true", files={"image": animation})
+        assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
+        assert says in response.json()["detail"]
+        assert client.post(url, files={"image": animation}).status_code == 200
 
 
 def test_an_image_of_one_pixel_is_painted(client: TestClient) -> None:
