@@ -62,6 +62,52 @@ def many_boxes(name: bytes, count: int = MAX_CHUNKS + 1) -> bytes:
     return box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", bytes(4) + box(name, b"") * count)
 
 
+def many_references(count: int = 65_535) -> bytes:
+    """An AVIF with references of an item to many others."""
+    references = box(b"dimg", struct.pack(">HH", 1, count) + bytes(2 * count)) * 200
+    meta = box(b"pitm", bytes(4) + b"\0\1") + box(b"iref", bytes(4) + references)
+    return box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", bytes(4) + meta)
+
+
+def many_auxiliaries(count: int = 5000) -> bytes:
+    """An AVIF whose items all share a kind of auxiliary picture with a name of 20 MB."""
+    items = b"".join(
+        box(b"infe", struct.pack(">IHH4sx", 2 << 24, number, 0, b"av01"))
+        for number in range(1, count + 1)
+    )
+    associations = b"".join(struct.pack(">HBB", number, 1, 1) for number in range(1, count + 1))
+    references = b"".join(
+        box(b"auxl", struct.pack(">HHH", number, 1, 1)) for number in range(2, count + 1)
+    )
+    meta = [
+        box(b"pitm", bytes(4) + b"\0\1"),
+        box(b"iinf", struct.pack(">IH", 0, count) + items),
+        box(b"iloc", bytes(4) + b"\x44\0\0\0"),
+        box(b"iref", bytes(4) + references),
+        box(
+            b"iprp",
+            box(b"ipco", box(b"auxC", bytes(4) + b"x" * 20_000_000))
+            + box(b"ipma", struct.pack(">II", 0, count) + associations),
+        ),
+    ]
+    return box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", bytes(4) + b"".join(meta))
+
+
+def animated_webp(frame: bytes, count: int) -> bytes:
+    """A WebP with many frames of the same content."""
+    canvas = b"\x02\0\0\0" + struct.pack("<I", 47)[:3] + struct.pack("<I", 31)[:3]
+    data = bytes(6) + canvas[4:] + bytes(4) + frame
+    chunks = [(b"VP8X", canvas), (b"ANIM", bytes(6)), *[(b"ANMF", data)] * count]
+    content = b"WEBP" + b"".join(
+        struct.pack("<4sI", name, len(part)) + part + bytes(len(part) % 2) for name, part in chunks
+    )
+    return struct.pack("<4sI", b"RIFF", len(content)) + content
+
+
+FRAMES = {"save_all": True, "append_images": [SMALL.rotate(9), SMALL.rotate(18)]}
+MOVING_PNG = saved(SMALL, "PNG", **FRAMES)
+
+
 # Each with part of its error message.
 REFUSED_FILES = [
     (scans(4000, 1000), "more than 25 scans"),
@@ -94,6 +140,14 @@ REFUSED_FILES = [
     (with_number(AVIF, b"iloc", 18, 2**31), "truncated"),
     (AVIF.replace(b"ispe", b"none"), "not described"),
     (many_boxes(b"free"), "boxes"),
+    (many_references(), "references"),
+    (many_auxiliaries(), "not described"),
+    (animated_webp(b"none" + bytes(4), 1000), "no pixels"),
+    (animated_webp((b"none" + bytes(4)) * 250, 10_000), "more than 16 chunks"),
+    (animated_webp(saved(SMALL.crop((0, 0, 9, 9)), "WEBP")[12:], 9), "another size"),
+    (animated_webp(WEBP[12:], MAX_CHUNKS), "chunks"),
+    (MOVING_PNG.replace(b"fcTL", b"none", 1), "as many frames as it states"),
+    (with_number(MOVING_PNG.replace(b"fcTL", b"fcTl", 2), b"fcTL", 12, 1), "outside its size"),
     (with_number(HEIC, b"ispe", 4, 60_000), "two different sizes"),
     (with_number(LARGE_HEIC, b"ispe", 4, 48), "two different sizes"),
     (with_number(HEIC, b"clap", 0, 60_000), "cropped"),

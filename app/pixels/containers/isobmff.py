@@ -126,9 +126,12 @@ def _primary(boxes: Mapping[bytes, bytes]) -> int:
 def _references(box: bytes) -> list[tuple[bytes, int, list[int]]]:
     """Kind, source and targets of each reference between items."""
     size = 4 if box[:1] > b"\0" else 2
-    found = []
+    found, left = [], MAX_CHUNKS
     for kind, content in _boxes(box[4:]):
         count = _number(content, size, 2)
+        left -= count
+        if left < 0:
+            raise BrokenImage(f"the avif or heic image has more than {MAX_CHUNKS:,} references")
         if 2 + size * (count + 1) > len(content):
             raise BrokenImage("the avif or heic image cannot be read: its header is damaged")
         targets = [_number(content, size + 2 + size * i, size) for i in range(count)]
@@ -142,7 +145,7 @@ def _auxiliary(references: Sequence[tuple[bytes, int, list[int]]], item: int) ->
 
 def _is_alpha(item: _Item | None) -> bool:
     kind = None if item is None else item.find(b"auxC")
-    return kind is not None and kind[4:].partition(b"\0")[0] in _ALPHA
+    return kind is not None and any(kind.startswith(name + b"\0", 4) for name in _ALPHA)
 
 
 def _read(items: Sequence[_Item], content: bytes, inside: bytes) -> None:

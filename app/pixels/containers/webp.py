@@ -10,6 +10,7 @@ from .still import MAX_CHUNKS, Part, Still, check_profile
 MAX_LOSSY = 8 * 2**20  # bytes of a lossy WebP's pixels and alpha; noise decodes at 20 MB/s
 _MOVES, _KEPT_FLAGS = 0x02, 0x30  # of VP8X; kept are those for a profile and for alpha
 _FRAME_HEADER = 16  # bytes, before a frame's chunks
+_FRAME_CHUNKS = 16  # of which two are needed
 
 Chunk = tuple[bytes, memoryview]
 
@@ -68,9 +69,9 @@ def walk(content: bytes) -> Still:
     )
 
 
-def _chunks(data: memoryview) -> Iterator[Chunk]:
+def _chunks(data: memoryview, most: int = MAX_CHUNKS) -> Iterator[Chunk]:
     at = 0
-    for _ in range(MAX_CHUNKS):
+    for _ in range(most):
         if at + 8 > len(data):
             return
         name, length = struct.unpack_from("<4sI", data, at)
@@ -78,7 +79,7 @@ def _chunks(data: memoryview) -> Iterator[Chunk]:
             raise BrokenImage("the webp image is truncated within a chunk")
         yield name, data[at + 8 : at + 8 + length]
         at += 8 + length + length % 2
-    raise BrokenImage(f"the webp image has more than {MAX_CHUNKS:,} chunks")
+    raise BrokenImage(f"the webp image, or one of its frames, has more than {most:,} chunks")
 
 
 def _pixels(found: Mapping[bytes, memoryview]) -> tuple[int, int, int, list[Chunk]]:
@@ -104,7 +105,7 @@ def _frame(data: memoryview, width: int, height: int) -> tuple[int, memoryview]:
     """The number of lossy bytes of a frame, and its chunk reduced to its pixels."""
     if len(data) < _FRAME_HEADER:
         raise BrokenImage("the webp image has a damaged frame")
-    w, h, lossy, pixels = _pixels(dict(_chunks(data[_FRAME_HEADER:])))
+    w, h, lossy, pixels = _pixels(dict(_chunks(data[_FRAME_HEADER:], _FRAME_CHUNKS)))
     left, top = (2 * int.from_bytes(data[at : at + 3], "little") for at in (0, 3))
     if _size(data, 6) != (w, h) or left + w > width or top + h > height:
         raise BrokenImage("the webp image has a frame of another size than it states")

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from app.engine.steady import SteadyNetwork
 from app.http.server import create_app
+from app.model_folder import Vector
 from app.pixels.animation import read_animation
-from app.pixels.images import decode, encode, from_pillow, read_header
+from app.pixels.images import Pixels, decode, encode, from_pillow, read_header
 from app.settings import Settings, read_settings
 from tests.conftest import STYLES, make_folder, wait_until_ready
 from tests.tools.image_files import SHADES, saved
@@ -274,6 +277,23 @@ def test_an_animation_that_cannot_be_painted_is_rejected(
     response = client.post(f"/stylize?style=warm&animation=true{query}", files={"image": animation})
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert says in response.json()["detail"]
+
+
+def test_the_deadline_is_for_the_first_frame(
+    models: Path, animation: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint = SteadyNetwork.paint
+
+    def slowly(self: SteadyNetwork, images: Pixels, styles: Vector) -> Pixels:
+        time.sleep(0.4)
+        return paint(self, images, styles)
+
+    monkeypatch.setattr(SteadyNetwork, "paint", slowly)
+    settings = read_settings(models=models, device="cpu", deadline_seconds=1)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        response = client.post("/stylize?style=warm&animation=1", files={"image": animation})
+        assert response.status_code == 200, response.text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app.errors import BrokenImage, ImageTooLarge, UnsupportedImage
-from app.pixels.containers import isobmff, walk
+from app.pixels.containers import hevc, isobmff, walk
 from app.pixels.containers.still import MAX_PROFILE
 from app.pixels.images import decode, read_header
 from tests.tools.image_files import LINEAR, SHADES, SWAPPED, box, exif, saved
@@ -119,6 +119,13 @@ def test_too_many_bytes_of_pixels_are_refused(monkeypatch: pytest.MonkeyPatch, f
     monkeypatch.setattr(isobmff, "MAX_CODED", 100)
     with pytest.raises(ImageTooLarge, match="at most 100 are allowed"):
         walk(saved(PICTURE, format))
+
+
+def test_a_large_header_of_the_codec_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = saved(PICTURE.resize((90, 90)), "HEIF")
+    monkeypatch.setattr(hevc, "MAX_CONFIGURATION", 50)
+    with pytest.raises(BrokenImage, match="too large a header"):
+        walk(content)
 
 
 def test_a_sequence_that_states_another_size_is_broken() -> None:
