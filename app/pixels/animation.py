@@ -8,7 +8,16 @@ import numpy as np
 
 from ..errors import BrokenImage, ImageTooLarge
 from .containers import Still
-from .images import PIXELS_SETTING, Format, Picture, from_pillow, reader, to_pillow, transposed
+from .images import (
+    PIXELS_SETTING,
+    Format,
+    Picture,
+    from_pillow,
+    reader,
+    to_palette,
+    to_pillow,
+    transposed,
+)
 
 MOVING: tuple[Format, ...] = ("gif", "png", "webp")  # the formats that can hold an animation
 FRAMES_SETTING = "PASTICHE_MAX_FRAMES"
@@ -84,21 +93,24 @@ def encode_animation(animation: Animation, format: Format, quality: int = 90) ->
     if len({image.mode for image in images}) > 1:
         images = [image.convert("RGBA") for image in images]
     out = io.BytesIO()
-    options: dict[str, object] = {
-        "save_all": True,
-        "append_images": images[1:],
-        "duration": list(animation.milliseconds),
-    }
-    plays = animation.plays
+    plays, options = animation.plays, {}
     if format == "gif":
         # A GIF states how often to repeat, and nothing if it is shown once.
+        images = [to_palette(image) for image in images]
         options |= {} if plays == 1 else {"loop": max(0, plays - 1)}
         options |= {"disposal": 2} if images[0].mode == "RGBA" else {}
     elif format == "webp":
         options |= {"loop": plays, "quality": quality, "method": 2}
     else:
         options |= {"loop": plays, "compress_level": 1}
-    images[0].save(out, format.upper(), **options)
+    images[0].save(
+        out,
+        format.upper(),
+        save_all=True,
+        append_images=images[1:],
+        duration=list(animation.milliseconds),
+        **options,
+    )
     return out.getvalue()
 
 

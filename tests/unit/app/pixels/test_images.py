@@ -43,6 +43,7 @@ from tests.tools.image_files import (
 )
 
 LIMIT = 1_000_000  # pixels; more than the pictures here have
+DESCRIBED = ("jpeg", "png", "webp", "avif")  # the formats with EXIF and profiles
 
 
 def opened(content: bytes) -> Image.Image:
@@ -78,6 +79,12 @@ def test_alpha_survives_the_formats_that_have_it(format: Format) -> None:
     back = decode(encode(Picture(SHADES, alpha), format, 95), LIMIT)
     assert back.alpha is not None
     assert difference(back.alpha, alpha) <= (1 if format == "avif" else 0)
+
+
+def test_a_gif_has_256_colours_close_to_the_pictures() -> None:
+    back = decode(encode(Picture(SHADES), "gif"), LIMIT)
+    assert len(np.unique(back.rgb.reshape(-1, 3), axis=0)) <= 256
+    assert difference(back.rgb, SHADES) < 8
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp", "avif"])
@@ -129,7 +136,7 @@ STORED = {  # by EXIF orientation: how the file stores an upright picture
 
 
 @pytest.mark.parametrize("orientation", STORED)
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", DESCRIBED)
 def test_pictures_of_every_orientation_become_upright(format: str, orientation: int) -> None:
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](SHADES)))
     content = saved(stored, format, exif=exif(orientation), quality=95)
@@ -223,7 +230,7 @@ def test_a_profile_that_is_broken_or_for_another_colour_space_is_ignored(
     assert np.array_equal(decode(saved(image, format, icc_profile=profile), LIMIT).rgb, expected)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", DESCRIBED)
 def test_the_largest_profile_is_applied_and_a_larger_one_is_refused(
     format: Format,
 ) -> None:
@@ -512,7 +519,7 @@ def test_of_several_pictures_the_first_is_read(format: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "longest"), [("jpeg", 65_500), ("webp", 16_383), ("avif", 32_768)]
+    ("format", "longest"), [("jpeg", 65_500), ("webp", 16_383), ("avif", 32_768), ("gif", 65_535)]
 )
 def test_a_format_that_cannot_hold_a_picture_of_this_size_is_refused(
     format: Format, longest: int
