@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,8 @@ def encode_animation(animation: Animation, format: Format, quality: int = 90) ->
     if len({image.mode for image in images}) > 1:
         images = [image.convert("RGBA") for image in images]
     out = io.BytesIO()
-    plays, options = animation.plays, {}
+    plays = animation.plays
+    options: dict[str, Any] = {}
     if format == "gif":
         # A GIF states how often to repeat, and nothing if it is shown once.
         images = [to_palette(image) for image in images]
