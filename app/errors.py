@@ -12,9 +12,7 @@ PasticheError
 |   |-- UnsupportedEncoding     415 unsupported_encoding
 |   |-- UnsupportedMediaType    415 unsupported_media_type
 |   |-- UnsupportedImage        415 unsupported_image
-|   |-- AnimatedImage           422 animated_image
 |   |-- BrokenImage             422 broken_image
-|   |-- ImageTooSmall           422 image_too_small
 |   |-- ImageTooLarge           413 image_too_large
 |   |-- Unauthorized            401 unauthorized
 |   |-- NotFound                404 not_found
@@ -123,27 +121,15 @@ class UnsupportedMediaType(RequestError):
 
 
 class UnsupportedImage(RequestError):
-    """The file is not a JPEG, PNG or WebP image."""
+    """The file is not an image of a format that is allowed and can be read."""
 
     status, code, title = 415, "unsupported_image", "Image format not supported"
-
-
-class AnimatedImage(RequestError):
-    """The image has more than one frame."""
-
-    status, code, title = 422, "animated_image", "Image animated"
 
 
 class BrokenImage(RequestError):
     """The image is damaged and cannot be decoded."""
 
     status, code, title = 422, "broken_image", "Broken image"
-
-
-class ImageTooSmall(RequestError):
-    """A side of the image is shorter than the networks can paint."""
-
-    status, code, title = 422, "image_too_small", "Image too small"
 
 
 class ImageTooLarge(RequestError):

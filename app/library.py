@@ -4,18 +4,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from .engine.device import Device, pick_device
 from .engine.gallery import Brush, Gallery
 from .engine.network import Network
-from .errors import ImageTooSmall
+from .errors import BadOption
 from .model_folder import Style
-from .options import GenerateOptions, Options, check_options
+from .options import GenerateOptions, Options, animation_format, check_options
+from .pixels.animation import (
+    MAX_FRAMES,
+    Animation,
+    check_animation,
+    encode_animation,
+    key_frame,
+    read_animation,
+)
 from .pixels.canvas import Finish, canvas, finished
-from .pixels.images import MIN_SIDE, Picture, Pixels, read_picture, to_pillow
+from .pixels.images import (
+    Picture,
+    Pixels,
+    default_answer,
+    read_header,
+    read_picture,
+    to_pillow,
+)
 from .settings import BUNDLED_MODELS, TILE_PIXELS, DeviceName
 
 if TYPE_CHECKING:
@@ -43,15 +58,17 @@ class Pastiche:
         tile_pixels: int = TILE_PIXELS,
         *,
         max_pixels: int = MAX_PIXELS,
+        max_frames: int = MAX_FRAMES,
     ) -> None:
         """Load every model folder in the folder `models`, or in each of several.
 
         threads: CPU threads of an inference; 0 is one per core. tile_pixels: larger images are
         painted in tiles of about this many pixels. max_pixels: the largest image file that is
-        decoded. Raises ModelFolderError, DeviceUnavailable.
+        decoded. max_frames: the most frames of an animation. Raises ModelFolderError,
+        DeviceUnavailable.
         """
         self.device: Device = pick_device(device, threads)
-        self.max_pixels = max_pixels
+        self.max_pixels, self.max_frames = max_pixels, max_frames
         folders = [models] if isinstance(models, Path | str) else models
         self.gallery = Gallery([Path(folder) for folder in folders], self.device, tile_pixels)
 
@@ -66,8 +83,7 @@ class Pastiche:
         return dict(self.gallery.textures)
 
     def paint(self, picture: Picture, style: str, finish: Finish) -> Picture:
-        """Paint a decoded picture. Raises UnknownStyle, BadOption, ImageTooSmall."""
-        _check_sides(picture)
+        """Paint a decoded picture. Raises UnknownStyle, BadOption."""
         brush = self.gallery.brush(style, finish.strength)
         return _painted(brush, [picture], finish)[0]
 
@@ -82,14 +98,14 @@ class Pastiche:
     ) -> "Image.Image":
         """Paint an image in a style, or in a blend such as `udnie:0.7,great_wave:0.3`.
 
-        image: the path or the bytes of a JPEG, PNG or WebP file, a Pillow image of any mode, or an
-        array uint8 [H, W, 3] (also [H, W] and [H, W, 4]). strength: from 0, the photograph,
-        through 1, the default, to 2, the boldest. size: longest side in pixels at which the network
-        paints; smaller means broader strokes; by default the image's own, at most 1600.
+        image: the path or the bytes of an image file, a Pillow image of any mode, or an array uint8
+        [H, W, 3] (also [H, W] and [H, W, 4]). strength: from 0, the photograph, through 1, the
+        default, to 2, the boldest. size: longest side in pixels at which the network paints;
+        smaller means broader strokes; by default the image's own, at most 1600.
         preserve_colors: keep the photograph's colours. Returns an upright image of the input's
         size, RGB, or RGBA if the input has transparency. Raises UnknownStyle, BadOption,
-        UnsupportedImage, BrokenImage, AnimatedImage, ImageTooSmall, ImageTooLarge; TypeError for an
-        image of another type; OSError if a file cannot be read.
+        UnsupportedImage, BrokenImage, ImageTooLarge; TypeError for an image of another type;
+        OSError if a file cannot be read.
 
         >>> from pastiche import Pastiche
         >>> pastiche = Pastiche()
@@ -100,6 +116,56 @@ class Pastiche:
         )
         picture = read_picture(image, self.max_pixels)
         return to_pillow(self.paint(picture, options.style, options.finish))
+
+    def paint_animation(self, animation: Animation, style: str, finish: Finish) -> Animation:
+        """Paint every frame with the statistics of one. Raises UnknownStyle, BadOption."""
+        brush = self.gallery.brush(style, finish.strength)
+        network = brush.network
+        frozen = network.freeze(canvas(key_frame(animation.frames), finish), brush.vector)
+        frames = [
+            finished(f, network.paint_frozen(canvas(f, finish)[None], frozen)[0], finish)
+            for f in animation.frames
+        ]
+        return Animation(frames, animation.milliseconds, animation.plays)
+
+    def stylize_animation(
+        self,
+        image: "str | PathLike[str] | bytes",
+        style: str,
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        preserve_colors: bool = False,
+        format: Literal["gif", "png", "webp"] | None = None,
+        quality: int = 90,
+    ) -> bytes:
+        """Paint every frame of an animation without flicker, see stylize.
+
+        image: the path or the bytes of an animated GIF, PNG or WebP. Returns the bytes of a file
+        with the same timing. format: that of the result; by default that of the image. quality: of
+        a WebP, from 1 to 100. Raises as stylize; ImageTooLarge above max_frames, or if the frames
+        together exceed max_pixels; BadOption if the image does not move.
+
+        >>> from pastiche import Pastiche
+        >>> painted = Pastiche().stylize_animation("cat.gif", "udnie", format="webp")
+        """
+        options = check_options(
+            Options,
+            style=style,
+            strength=strength,
+            size=size,
+            preserve_colors=preserve_colors,
+            format=format,
+            quality=quality,
+        )
+        content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        still = read_header(content, self.max_pixels, "max_pixels")
+        if still.frames == 1:
+            raise BadOption("the image has one frame; use stylize")
+        check_animation(still, self.max_frames, self.max_pixels, ("max_frames", "max_pixels"))
+        painted = self.paint_animation(read_animation(still), options.style, options.finish)
+        kind = animation_format(options, "", default_answer(still.format))
+        return encode_animation(painted, kind, quality)
 
     def stylize_many(
         self,
@@ -132,7 +198,6 @@ class Pastiche:
         waiting: list[Picture] = []
         for image in images:
             picture = read_picture(image, self.max_pixels)
-            _check_sides(picture)
             pixels = sum(p.size[0] * p.size[1] for p in [*waiting, picture])
             if waiting and (waiting[0].size != picture.size or pixels > self.device.batch_pixels):
                 yield from map(to_pillow, _painted(brush, waiting, finish))
@@ -186,11 +251,6 @@ class Pastiche:
         image = to_pillow(picture)
         image.info["seed"] = used
         return image
-
-
-def _check_sides(picture: Picture) -> None:
-    if min(picture.size) < MIN_SIDE:
-        raise ImageTooSmall(f"each side of the image must have at least {MIN_SIDE} pixels")
 
 
 def _painted(brush: Brush[Network], pictures: list[Picture], finish: Finish) -> list[Picture]:

@@ -7,8 +7,9 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import BadOption
-from .pixels.canvas import DEFAULT_MAX_SIDE, Finish
-from .pixels.images import FORMATS, MIN_SIDE, Format
+from .pixels.animation import MOVING
+from .pixels.canvas import DEFAULT_MAX_SIDE, MIN_SIDE, Finish
+from .pixels.images import FORMATS, PIXELS_SETTING, Format
 
 MAX_NAMED = 5  # unknown options that an error message names; it counts the rest
 MAX_SEED = 2**32 - 1
@@ -51,6 +52,11 @@ class Options(BaseModel):
     preserve_colors: bool = Field(
         default=Finish.preserve_colors, description="keep the photograph's colours"
     )
+    animation: bool = Field(
+        default=False,
+        description="paint every frame of an animated GIF, PNG or WebP, not only the first; the "
+        "pastiche is an animation in one of these formats",
+    )
     format: Annotated[Format | None, BeforeValidator(_jpeg)] = Field(
         default=None,
         description="format of the pastiche; by default from the Accept header, else the image's",
@@ -60,7 +66,7 @@ class Options(BaseModel):
         ge=1,
         le=100,
         examples=[90],
-        description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
+        description="quality of a JPEG, WebP or AVIF; by default the PASTICHE_JPEG_QUALITY setting",
     )
 
     @property
@@ -117,7 +123,7 @@ class GenerateOptions(BaseModel):
         ge=1,
         le=100,
         examples=[90],
-        description="quality of a JPEG or WebP; by default the PASTICHE_JPEG_QUALITY setting",
+        description="quality of a JPEG, WebP or AVIF; by default the PASTICHE_JPEG_QUALITY setting",
     )
 
     def choose_seed(self) -> int:
@@ -130,7 +136,7 @@ class GenerateOptions(BaseModel):
         if pixels > max_pixels:
             raise BadOption(
                 f"width and height: {self.width}x{self.height} are {pixels:,} pixels; "
-                f"at most {max_pixels:,} are allowed"
+                f"at most {max_pixels:,} are allowed ({PIXELS_SETTING})"
             )
 
 
@@ -176,10 +182,28 @@ def _unknown(names: Sequence[str], known: Iterable[str]) -> str:
     return f"{shown}{more}: no such option; the options are {', '.join(known)}"
 
 
-def answer_format(options: Options | GenerateOptions, accept: str, default: Format) -> Format:
+def animation_format(options: Options, accept: str, default: Format) -> Format:
+    """Return the format of a response that is an animation; see answer_format.
+
+    Raises BadOption if the option is a format that cannot hold one.
+    """
+    if options.format is not None and options.format not in MOVING:
+        raise BadOption(
+            f"format: {options.format} cannot hold an animation; {', '.join(MOVING)} can"
+        )
+    return answer_format(options, accept, default, MOVING)
+
+
+def answer_format(
+    options: Options | GenerateOptions,
+    accept: str,
+    default: Format,
+    formats: Sequence[Format] = FORMATS,
+) -> Format:
     """Return the format of the response.
 
-    It is that of the option if given, else the one that the Accept header prefers, else `default`.
+    It is that of the option if given, else the one of `formats` that the Accept header prefers,
+    else `default`.
     """
     if options.format is not None:
         return options.format
@@ -191,7 +215,7 @@ def answer_format(options: Options | GenerateOptions, accept: str, default: Form
                 return weights[media_range]
         return 0.0
 
-    return max((default, *FORMATS), key=weight)  # of equal weights, max returns the first
+    return max((default, *formats), key=weight)  # of equal weights, max returns the first
 
 
 def _accepted(accept: str) -> Iterable[tuple[str, float]]:

@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import SettingsError
+from .pixels.animation import MAX_FRAMES
+from .pixels.images import FILE_FORMATS, FileFormat
 
 PREFIX = "PASTICHE_"
 _PACKAGE = Path(__file__).resolve().parent
@@ -126,11 +128,22 @@ class Settings(BaseSettings):
         le=100_000,
         description="maximum number of connections; idle ones are closed to make room for new ones",
     )
+    input_formats: str = Field(
+        default=",".join(FILE_FORMATS),
+        description="formats of the images that clients may send, separated by commas; heic also "
+        "takes the extra heif",
+    )
     max_pixels: int = Field(
         default=25_000_000,
         ge=256,
         le=10**9,
         description="largest image in pixels, both as sent and as painted, and largest texture",
+    )
+    max_frames: int = Field(
+        default=MAX_FRAMES,
+        ge=1,
+        le=10_000,
+        description="most frames of an animation, whose pixels together PASTICHE_MAX_PIXELS limits",
     )
     queue_pixels: int = Field(
         default=100_000_000,
@@ -160,7 +173,7 @@ class Settings(BaseSettings):
         "in tiles of an eighth of it, which limits the memory of an inference",
     )
     jpeg_quality: int = Field(
-        default=90, ge=1, le=100, description="default quality of JPEG and WebP responses"
+        default=90, ge=1, le=100, description="default quality of JPEG, WebP and AVIF responses"
     )
     shutdown_delay: float = Field(
         default=0.0,
@@ -202,6 +215,22 @@ class Settings(BaseSettings):
         if text and not re.fullmatch(r"[!-+\--~]+(?:,[!-+\--~]+)*", text):
             raise ValueError("must be keys of visible ASCII characters, separated by single commas")
         return value
+
+    @field_validator("input_formats")
+    @classmethod
+    def _formats(cls, value: str) -> str:
+        if unknown := [name for name in value.split(",") if name not in FILE_FORMATS]:
+            raise ValueError(
+                f"{unknown[0]!r} is not a format; they are {', '.join(FILE_FORMATS)}, "
+                "separated by single commas"
+            )
+        return value
+
+    @property
+    def allowed_formats(self) -> tuple[FileFormat, ...]:
+        """The formats of `input_formats`."""
+        names = self.input_formats.split(",")
+        return tuple(format for format in FILE_FORMATS if format in names)
 
     @field_validator("cors_origins")
     @classmethod

@@ -10,10 +10,17 @@ import click
 from .. import __version__
 from ..errors import PasticheError
 from ..model_folder import pattern
-from ..pixels.images import Picture
+from ..pixels.images import FILE_FORMATS, FORMATS, HEIF_EXTRA, Picture, readable_formats
 from .loading import load, model_options, settings_of
 
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "pillow")
+PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-ep-openvino",
+    "pillow",
+    "pillow-heif",
+)
 SIDE, ROUNDS = 512, 5  # of the pictures that are timed, pixels; the best of so many
 
 
@@ -30,6 +37,11 @@ def doctor(models: tuple[Path, ...] | None, device: str | None) -> int:
             click.echo(f"{package} {version(package)}")
         except PackageNotFoundError:
             click.echo(f"{package}: not installed")
+    readable = readable_formats()
+    click.echo(f"reads {', '.join(readable)}; writes {', '.join(FORMATS)}")
+    for format in FILE_FORMATS:
+        if format not in readable:
+            click.echo(f"  not {format}: it takes {HEIF_EXTRA}")
     settings = settings_of(models=models, device=device)
     from ..engine.device import refusals  # fails with a clear message without ONNX Runtime
     from ..pixels.canvas import Finish

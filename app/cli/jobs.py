@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import PasticheError
-from ..pixels.images import SUFFIXES, Format
+from ..pixels.images import FORMATS, SUFFIXES, Format, default_answer
 from .files import STANDARD
 
-SUFFIX_OF: dict[Format, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+SUFFIX_OF: dict[Format, str] = {format: f".{format}" for format in FORMATS} | {"jpeg": ".jpg"}
+_WRITTEN = tuple(suffix for suffix, format in SUFFIXES.items() if format in FORMATS)
 # Pictures that Pastiche does not read. A folder's are reported and not passed over in silence.
-UNREADABLE = frozenset(
-    {".arw", ".avif", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl"}
-    | {".nef", ".raf", ".tif", ".tiff"}
-)
+UNREADABLE = frozenset({".arw", ".cr2", ".cr3", ".dng", ".jp2", ".jxl", ".nef", ".psd", ".raf"})
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,18 @@ def plan_jobs(
 
 def check_name(out: Path, format: Format | None = None) -> Format:
     """Return the format that a file's suffix stands for. Raises PasticheError."""
-    found = SUFFIXES.get(out.suffix.lower())
+    found = format_of(out)
     if found is None:
-        raise PasticheError(f"{out}: the name must end in one of {' '.join(SUFFIXES)}")
+        raise PasticheError(f"{out}: the name must end in one of {' '.join(_WRITTEN)}")
     if format not in (None, found):
         raise PasticheError(f"{out}: the suffix {out.suffix} does not match --format {format}")
     return found
+
+
+def format_of(path: Path) -> Format | None:
+    """The format that a file is written in by its suffix, None if it has no such suffix."""
+    found = SUFFIXES.get(path.suffix.lower())
+    return default_answer(found) if found in FORMATS else None
 
 
 def file_label(style: str) -> str:
@@ -124,8 +128,12 @@ def _job(
     source: Source, out: Path | None, styles: Sequence[str], format: Format | None, sheet: bool
 ) -> Job:
     beside = source.path if out is None else out / source.relative
-    own = beside.suffix if beside.suffix.lower() in SUFFIXES else ".png"
-    suffix = own if format is None else SUFFIX_OF[format]
+    own = SUFFIXES.get(beside.suffix.lower(), "png")
+    if format is not None:
+        suffix = SUFFIX_OF[format]
+    else:
+        keep = beside.suffix and own in FORMATS
+        suffix = beside.suffix if keep else SUFFIX_OF[default_answer(own)]
     targets = {s: beside.with_name(f"{beside.stem}.{file_label(s)}{suffix}") for s in styles}
     return Job(
         source.path, targets, beside.with_name(f"{beside.stem}.styles.jpg") if sheet else None

@@ -45,4 +45,5 @@ def load(settings: Settings) -> "Pastiche":
         settings.threads,
         settings.tile_pixels,
         max_pixels=settings.max_pixels,
+        max_frames=settings.max_frames,
     )

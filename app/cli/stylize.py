@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -15,21 +15,29 @@ from tqdm import tqdm
 
 from ..errors import PasticheError
 from ..options import Options, parse_options
-from ..pixels.canvas import canvas_size
+from ..pixels.animation import (
+    MOVING,
+    Animation,
+    check_animation,
+    encode_animation,
+    read_animation,
+)
+from ..pixels.canvas import drawn_size
 from ..pixels.contact_sheet import contact_sheet, thumbnail
+from ..pixels.containers import Still
 from ..pixels.images import (
     FORMATS,
-    SUFFIXES,
     Pixels,
     check_format,
     decode,
+    default_answer,
     encode,
     read_header,
     read_pixels,
 )
 from ..settings import Settings
 from .files import STANDARD, check_standard_output, read, write
-from .jobs import Job, find_sources, plan_jobs
+from .jobs import Job, find_sources, format_of, plan_jobs
 from .loading import load, model_options, settings_of
 
 if TYPE_CHECKING:
@@ -68,6 +76,7 @@ class _Task:
     options: Options
     settings: Settings
     force: bool
+    first_frame: bool
 
 
 EXAMPLES = """\b
@@ -89,6 +98,7 @@ Examples:
 @click.option("--preserve-colors", is_flag=True, help=f"{_ABOUT['preserve_colors']}.")
 @click.option("--format", type=click.Choice(FORMATS), help="By default that of the photo.")
 @click.option("--quality", help=f"{_ABOUT['quality']}.")
+@click.option("--first-frame", is_flag=True, help="Paint only the first frame of an animation.")
 @click.option("-f", "--force", is_flag=True, help="Replace files that are already there.")
 @click.option(
     "-j",
@@ -104,6 +114,7 @@ def stylize(
     photos: tuple[str, ...],
     out: Path | None,
     all_styles: bool,
+    first_frame: bool,
     force: bool,
     jobs: int,
     as_json: bool,
@@ -144,7 +155,7 @@ def stylize(
         Outcome(path, None, None, "skipped", 0, f"{path.suffix} files cannot be read")
         for path in others
     ]
-    task = _Task(pastiche, parsed, settings, force)
+    task = _Task(pastiche, parsed, settings, force, first_frame)
     return _run(plan, task, skipped, jobs, as_json, quiet=single)
 
 
@@ -211,19 +222,25 @@ def _paint_job(job: Job, task: _Task) -> list[Outcome]:
     try:
         still = read_header(read(job.source), task.settings.max_pixels)
         finish = task.options.finish
-        shown = None if finish.shows_photo else canvas_size(*still.size, finish.size)
+        shown = None if finish.shows_photo else drawn_size(*still.size, finish.size)
         photo = read_pixels(still, shown)
+        animation = _animation(still, due, task)
     except PasticheError as error:
         failed = [Outcome(job.source, t, s, "failed", 0, str(error)) for s, t in due.items()]
         return outcomes + failed
     sheet: dict[str, Pixels] = {"photograph": thumbnail(photo.rgb, THUMBNAIL)}
     for style, target in due.items():
         try:
-            format = task.options.format or SUFFIXES.get(target.suffix.lower(), still.format)
+            format = task.options.format or format_of(target) or default_answer(still.format)
             check_format(format, *still.size)
-            painted = task.pastiche.paint(photo, style, finish)
             quality = task.options.quality or task.settings.jpeg_quality
-            write(target, encode(painted, format, quality))
+            if animation is not None and format in MOVING:
+                moving = task.pastiche.paint_animation(animation, style, finish)
+                painted = moving.frames[0]
+                write(target, encode_animation(moving, format, quality))
+            else:
+                painted = task.pastiche.paint(photo, style, finish)
+                write(target, encode(painted, format, quality))
         except PasticheError as error:
             outcomes.append(Outcome(job.source, target, style, "failed", 0, str(error)))
             continue
@@ -234,6 +251,16 @@ def _paint_job(job: Job, task: _Task) -> list[Outcome]:
     if job.sheet is not None:
         outcomes += _write_sheet(job, sheet, task)
     return outcomes
+
+
+def _animation(still: Still, targets: Mapping[str, Path], task: _Task) -> Animation | None:
+    """The frames of an animation, if a target can hold them and they are wanted."""
+    formats = {task.options.format or format_of(target) for target in targets.values()}
+    formats = {format or default_answer(still.format) for format in formats}
+    if task.first_frame or still.frames == 1 or formats.isdisjoint(MOVING):
+        return None
+    check_animation(still, task.settings.max_frames, task.settings.max_pixels)
+    return read_animation(still)
 
 
 def _write_sheet(job: Job, sheet: dict[str, Pixels], task: _Task) -> list[Outcome]:

@@ -92,11 +92,23 @@ class Network:
         """
         if images.shape[1] * images.shape[2] > self.tile_pixels:
             pairs = zip(images, styles, strict=True)
-            painted = np.stack([self._paint_tiles(i, self._frozen(i, s)) for i, s in pairs])
+            painted = np.stack([self._paint_tiles(i, self.freeze(i, s)) for i, s in pairs])
         else:
             painted = self._run_image("stylize", images, style=styles)
         _require_pictures(images, painted)
         return painted
+
+    def paint_frozen(self, images: Pixels, frozen: Vector) -> Pixels:
+        """Paint images uint8 [N, H, W, 3] in a style that `freeze` has returned.
+
+        Raises as `paint`.
+        """
+        if images.shape[1] * images.shape[2] > self.tile_pixels:
+            painted = [self._paint_tiles(image, frozen) for image in images]
+        else:
+            painted = [self._run_image("apply", image[None], frozen=frozen)[0] for image in images]
+        _require_pictures(images, np.stack(painted))
+        return np.stack(painted)
 
     def valid(self, images: Pixels, painted: Pixels) -> list[bool]:
         """Return for each of `painted` whether it is a valid output; see check_output."""
@@ -117,11 +129,15 @@ class Network:
             )
         return painted
 
-    def _frozen(self, image: Pixels, style: Vector) -> Vector:
+    def freeze(self, image: Pixels, style: Vector) -> Vector:
+        """Freeze the statistics of an image uint8 [H, W, 3] into a style float32 [D].
+
+        Raises InferenceFailed, OutOfMemory.
+        """
         # Thumbnail instance norm (arXiv:2103.11784): with the statistics of a reduced image frozen
         # into the style, the network is purely local, so that tiles join without a seam.
         height, width, _ = image.shape
-        shrink = math.sqrt(self.tile_pixels / (height * width))
+        shrink = min(1, math.sqrt(self.tile_pixels / (height * width)))
         small = (max(self.card.min_side, int(side * shrink)) for side in (width, height))
         thumbnail = resize(image, (next(small), next(small)))
         return self._run("freeze", image=thumbnail[None], style=style[None])

@@ -1,34 +1,44 @@
 """The work of one request: decode or draw noise, wait in the queue, paint, encode."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ..errors import BadOutput, OutOfMemory
 from ..metrics import Metrics
-from ..options import GenerateOptions, Options, answer_format
-from ..pixels.canvas import canvas_size, check_canvas, finished
-from ..pixels.container import Still
+from ..model_folder import Vector
+from ..options import GenerateOptions, Options, animation_format, answer_format
+from ..pixels.animation import (
+    Animation,
+    check_animation,
+    encode_animation,
+    key_frame,
+    read_animation,
+)
+from ..pixels.canvas import canvas, canvas_size, check_canvas, drawn_size, finished
+from ..pixels.containers import Still
 from ..pixels.images import (
-    Format,
     Picture,
     check_format,
+    default_answer,
     encode,
     read_header,
     read_pixels,
-    resize,
 )
 from ..settings import Settings
 from .gallery import Brush
 from .generator import Generator
 from .network import Network
 from .probe import Probe
-from .recovery import Source
+from .recovery import Painter, Source
 from .scheduler import Painted, Scheduler
+from .steady import SteadyNetwork
 
 T = TypeVar("T")
 
@@ -80,20 +90,23 @@ class Pipeline:
         DeadlineExceeded, OutOfMemory; InferenceFailed, BadOutput.
         """
         still = await self._read_header(content)
+        if options.animation and still.frames > 1:
+            return await self._stylize_animation(brush, still, options, accept)
         size = canvas_size(*still.size, options.size)
         check_canvas(*size, self._settings.max_pixels)
-        format = answer_format(options, accept, still.format)
+        format = answer_format(options, accept, default_answer(still.format))
         check_format(format, *still.size)
         finish = options.finish
-        rgb_size = None if finish.shows_photo else size
+        rgb_size = None if finish.shows_photo else drawn_size(*still.size, options.size)
         with self._scheduler.admit(max(still.pixels, size[0] * size[1])) as deadline:
             started = time.perf_counter()
             picture = await self._run(lambda: read_pixels(still, rgb_size))
-            canvas = await self._run(lambda: resize(picture.rgb, size))
+            source = await self._run(lambda: canvas(picture, finish))
             decoded = time.perf_counter()
-            painted = await self._paint(brush, canvas, deadline)
+            painted = await self._paint(brush.network, brush.vector, source, deadline)
+            quality = options.quality or self._settings.jpeg_quality
             encoded, encoding_seconds = await self._encode(
-                lambda: finished(picture, painted.pixels, finish), format, options.quality
+                lambda: encode(finished(picture, painted.pixels, finish), format, quality)
             )
         seconds = {
             "decode": decoded - started,
@@ -101,6 +114,39 @@ class Pipeline:
             "inference": painted.inference_seconds,
             "encode": encoding_seconds,
         }
+        self._metrics.decode_seconds.observe(seconds["decode"])
+        self._count(brush)
+        return EncodedPastiche(encoded, format, brush.label, seconds)
+
+    async def _stylize_animation(
+        self, brush: Brush[Network], still: Still, options: Options, accept: str
+    ) -> EncodedPastiche:
+        settings = self._settings
+        check_animation(still, settings.max_frames, settings.max_pixels)
+        size = canvas_size(*still.size, options.size)
+        check_canvas(*size, settings.max_pixels, still.frames)
+        format = animation_format(options, accept, default_answer(still.format))
+        check_format(format, *still.size)
+        finish = options.finish
+        with self._scheduler.admit(still.frames * max(still.pixels, size[0] * size[1])) as deadline:
+            started = time.perf_counter()
+            animation = await self._run(lambda: read_animation(still))
+            key = await self._run(lambda: canvas(key_frame(animation.frames), finish))
+            seconds = {"decode": time.perf_counter() - started, "queue": 0.0, "inference": 0.0}
+            steady = SteadyNetwork(brush.network, key)
+            frames = []
+            for frame in animation.frames:
+                source = await self._run(partial(canvas, frame, finish))
+                painted = await self._paint(steady, brush.vector, source, deadline)
+                frames.append(await self._run(partial(finished, frame, painted.pixels, finish)))
+                seconds["queue"] += painted.queue_seconds
+                seconds["inference"] += painted.inference_seconds
+                deadline = math.inf  # it is for the start of the request
+            moving = Animation(frames, animation.milliseconds, animation.plays)
+            quality = options.quality or settings.jpeg_quality
+            encoded, seconds["encode"] = await self._encode(
+                lambda: encode_animation(moving, format, quality)
+            )
         self._metrics.decode_seconds.observe(seconds["decode"])
         self._count(brush)
         return EncodedPastiche(encoded, format, brush.label, seconds)
@@ -124,9 +170,10 @@ class Pipeline:
             noise = await self._run(
                 lambda: generator.noise(rows, columns, seed, options.variation, options.tileable)
             )
-            painted = await self._paint(brush, noise, deadline)
+            painted = await self._paint(brush.network, brush.vector, noise, deadline)
+            quality = options.quality or self._settings.jpeg_quality
             encoded, encoding_seconds = await self._encode(
-                lambda: Picture(painted.pixels[:height, :width]), format, options.quality
+                lambda: encode(Picture(painted.pixels[:height, :width]), format, quality)
             )
         seconds = {
             "queue": painted.queue_seconds,
@@ -141,21 +188,19 @@ class Pipeline:
         self._codecs.shutdown(wait=False, cancel_futures=True)
 
     async def _read_header(self, content: bytes) -> Still:
-        max_pixels = self._settings.max_pixels
-        if len(content) <= SMALL_FILE:
-            return read_header(content, max_pixels)
-        return await asyncio.to_thread(read_header, content, max_pixels)
+        def read() -> Still:
+            settings = self._settings
+            return read_header(content, settings.max_pixels, formats=settings.allowed_formats)
+
+        return read() if len(content) <= SMALL_FILE else await asyncio.to_thread(read)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._codecs, work)
 
-    async def _encode(
-        self, finish: Callable[[], Picture], format: Format, quality: int | None
-    ) -> tuple[bytes, float]:
-        """Finish and encode a picture in a thread; also returns the seconds that took."""
+    async def _encode(self, encode: Callable[[], bytes]) -> tuple[bytes, float]:
+        """Encode in a thread; also returns the seconds that took."""
         started = time.perf_counter()
-        quality = quality or self._settings.jpeg_quality
-        encoded = await self._run(lambda: encode(finish(), format, quality))
+        encoded = await self._run(encode)
         seconds = time.perf_counter() - started
         self._metrics.encode_seconds.observe(seconds)
         return encoded, seconds
@@ -165,10 +210,10 @@ class Pipeline:
         self._metrics.styles.labels(brush.network.operation, style).inc()
 
     async def _paint(
-        self, brush: Brush[Network] | Brush[Generator], source: Source, deadline: float
+        self, network: Painter, vector: Vector, source: Source, deadline: float
     ) -> Painted:
         try:
-            painted = await self._scheduler.paint(brush.network, brush.vector, source, deadline)
+            painted = await self._scheduler.paint(network, vector, source, deadline)
         except BadOutput:
             self._metrics.bad_outputs.inc()
             raise
@@ -176,7 +221,7 @@ class Pipeline:
             self._metrics.refusals.labels("out_of_memory").inc()
             self._memory_failures += 1
             if self._memory_failures >= MAX_MEMORY_FAILURES:
-                self._probe.report(f"{brush.network.name}: {error}")
+                self._probe.report(f"{network.name}: {error}")
             raise
         self._memory_failures = 0
         return painted

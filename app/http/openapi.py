@@ -20,15 +20,16 @@ _EXAMPLES: tuple[PasticheError, ...] = (
     errors.NotFound("the style 'udnie' has no preview"),
     errors.RequestTimeout("the body did not arrive within 30 s"),
     errors.BodyTooLarge("the body exceeds the limit of 33,554,432 bytes"),
-    errors.ImageTooLarge("the image is 6000x5000 pixels; at most 25,000,000 are allowed"),
+    errors.ImageTooLarge(
+        "the image is 8000x6000 pixels, 48,000,000 in all; "
+        "at most 25,000,000 are allowed (PASTICHE_MAX_PIXELS)"
+    ),
     errors.UnsupportedEncoding("send the body unencoded, without Content-Encoding 'gzip'"),
     errors.UnsupportedMediaType("send the options in the query, or as a form"),
-    errors.UnsupportedImage("the format of the image is not one of jpeg, png, webp"),
+    errors.UnsupportedImage("the image is a bmp; the allowed formats are jpeg, png, webp"),
     errors.BadOption("strength: Input should be less than or equal to 2"),
     errors.MissingImage("the form has no file field `image`"),
-    errors.AnimatedImage("the image is animated; send a single picture"),
     errors.BrokenImage("the jpeg image is damaged"),
-    errors.ImageTooSmall("the image is 8x8 pixels; each side must have at least 16"),
     errors.HeaderTooLarge("the request line and the header exceed 16,384 bytes or 100 lines"),
     errors.InferenceFailed("the network could not paint this image"),
     errors.BadOutput("the network produced an invalid image"),
@@ -98,7 +99,11 @@ def form(options: type[BaseModel], file: str | None = None) -> dict[str, Any]:
     media_type = "application/x-www-form-urlencoded"
     if file is not None:
         media_type = "multipart/form-data"
-        image = {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}
+        image = {
+            "type": "string",
+            "format": "binary",
+            "description": "JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP",
+        }
         properties = {file: image, **properties}
         required = [file, *required]
     body = {

@@ -1,38 +1,62 @@
 """Decode image files to upright sRGB pixels, and encode them.
 
-The only module that imports Pillow. Whatever Pillow raises on a client's file becomes an error of
-`errors`.
+The only module that imports Pillow and its plugin for HEIC. Whatever they raise on a client's file
+becomes an error of `errors`.
 """
 
+import importlib.util
 import io
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ..errors import BadOption, BrokenImage, ImageTooLarge, ImageTooSmall, UnsupportedImage
-from .container import FORMATS as FORMATS
-from .container import Format as Format
-from .container import Still, walk
+from ..errors import BadOption, BrokenImage, ImageTooLarge, UnsupportedImage
+from .containers import walk
+from .containers.still import FILE_FORMATS as FILE_FORMATS
+from .containers.still import FileFormat as FileFormat
+from .containers.still import Still
 
 Pixels = NDArray[np.uint8]
+Format = Literal["jpeg", "png", "webp", "avif", "gif"]
+"""A format that pictures are written in. Each is also a FileFormat, which they are read from."""
 
+FORMATS: tuple[Format, ...] = get_args(Format)
 MEDIA_TYPES: dict[Format, str] = {f: f"image/{f}" for f in FORMATS}
-SUFFIXES: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
-MIN_SIDE = 16  # pixels; what the graphs take
-MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383}  # pixels
+SUFFIXES: dict[str, FileFormat] = {
+    **{".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".avif": "avif"},
+    **{".heic": "heic", ".heif": "heic", ".tif": "tiff", ".tiff": "tiff"},
+    **{".gif": "gif", ".bmp": "bmp"},
+}
+HEIF_EXTRA = "the extra `heif`: pip install 'pastiche-server[heif]'"
+PIXELS_SETTING = "PASTICHE_MAX_PIXELS"
+MAX_SIDES: dict[Format, int] = {  # pixels
+    **{"jpeg": 65_500, "png": 2**31 - 1, "webp": 16_383, "avif": 32_768, "gif": 65_535}
+}
+_AVIF_SPEED = 9  # of 0 to 10; 8 takes six times as long on noise
+_ANSWERS: dict[FileFormat, Format] = {"heic": "jpeg", "tiff": "png", "bmp": "png"}
 # Not Image.open, which tries other formats too and has its own limit on pixels.
-_READERS: dict[Format, type[ImageFile]] = {
+_READERS: dict[FileFormat, type[ImageFile]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
+    "avif": AvifImageFile,
+    "tiff": TiffImageFile,
+    "gif": GifImageFile,
+    "bmp": BmpImageFile,
 }
 _SRGB = ImageCms.createProfile("sRGB")
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # 8-bit step between two shades, by Pillow's raw mode
@@ -57,7 +81,7 @@ class Picture:
 
     rgb: Pixels
     alpha: Pixels | None = None
-    format: Format = "png"
+    format: FileFormat = "png"
     full_size: tuple[int, int] | None = None
 
     @property
@@ -66,31 +90,48 @@ class Picture:
         return self.full_size or (self.rgb.shape[1], self.rgb.shape[0])
 
 
-def read_header(content: bytes, max_pixels: int) -> Still:
+def readable_formats() -> tuple[FileFormat, ...]:
+    """The formats that can be read, which include HEIC only if the extra `heif` is installed."""
+    has_heif = importlib.util.find_spec("pillow_heif") is not None
+    return tuple(format for format in FILE_FORMATS if format != "heic" or has_heif)
+
+
+def default_answer(format: FileFormat) -> Format:
+    """The format to write a picture in that was read from a file of a format."""
+    return next((f for f in FORMATS if f == format), None) or _ANSWERS[format]
+
+
+def read_header(
+    content: bytes,
+    max_pixels: int,
+    limit: str = PIXELS_SETTING,
+    formats: Collection[FileFormat] = FILE_FORMATS,
+) -> Still:
     """Parse the file without decoding its pixels, and check its dimensions.
 
-    Raises UnsupportedImage, AnimatedImage, BrokenImage, ImageTooSmall, ImageTooLarge.
+    limit: the name of what sets max_pixels, for the error message. formats: those that are allowed.
+    Of a file with several pictures, it is the first. Raises UnsupportedImage, BrokenImage,
+    ImageTooLarge.
     """
-    still = walk(content)
-    if min(still.width, still.height) < MIN_SIDE:
-        raise ImageTooSmall(
-            f"the image is {still.width}x{still.height} pixels; "
-            f"each side must have at least {MIN_SIDE}"
-        )
+    still = walk(content, formats)
+    if still.format not in readable_formats():
+        raise UnsupportedImage(f"the image is a {still.format}, which takes {HEIF_EXTRA}")
+    if still.pixels == 0:
+        raise BrokenImage(f"the image is {still.width}x{still.height} pixels, none in all")
     if still.pixels > max_pixels:
         raise ImageTooLarge(
-            f"the image is {still.width}x{still.height} pixels, "
-            f"{still.pixels:,} in all; at most {max_pixels:,} are allowed"
+            f"the image is {still.width}x{still.height} pixels, {still.pixels:,} in all; "
+            f"at most {max_pixels:,} are allowed ({limit})"
         )
     return still
 
 
-def decode(content: bytes, max_pixels: int) -> Picture:
-    """Decode a JPEG, PNG or WebP file at its full size.
+def decode(content: bytes, max_pixels: int, limit: str = PIXELS_SETTING) -> Picture:
+    """Decode an image file at its full size.
 
-    Raises the errors of read_header and read_pixels.
+    Raises the errors of read_header, which describes the arguments, and of read_pixels.
     """
-    return read_pixels(read_header(content, max_pixels))
+    return read_pixels(read_header(content, max_pixels, limit))
 
 
 def read_pixels(still: Still, within: tuple[int, int] | None = None) -> Picture:
@@ -107,16 +148,21 @@ def read_pixels(still: Still, within: tuple[int, int] | None = None) -> Picture:
             if within is not None and isinstance(image, JpegImageFile) and _converts_slowly(image):
                 # JPEG decoders can scale by a half, a quarter or an eighth.
                 image.draft(None, within if still.size == image.size else within[::-1])
-            return _picture(_transposed(_load(image, still), still.orientation), still, within)
-    except Image.DecompressionBombError as error:  # raised by Pillow's WebP reader
-        raise ImageTooLarge("the webp image has more pixels than can be decoded") from error
+            loaded = _load(image, still)
+            if loaded.size == (still.width, still.height) or still.format == "jpeg":
+                visible = loaded if still.crop is None else loaded.crop(still.crop)
+                return _picture(transposed(visible, still.orientation), still, within)
+    except Image.DecompressionBombError as error:  # Pillow's readers of WebP and TIFF
+        raise ImageTooLarge(
+            f"the {still.format} image has more pixels than can be decoded"
+        ) from error
     except Exception as error:
         # On damaged files Pillow raises exceptions of almost any type.
         raise BrokenImage(f"the {still.format} image cannot be decoded: it is damaged") from error
     raise BrokenImage(f"the {still.format} image states two different sizes")
 
 
-def from_pillow(image: Image.Image, format: Format = "png") -> Picture:
+def from_pillow(image: Image.Image, format: FileFormat = "png") -> Picture:
     """Convert a Pillow image of any mode: upright, in sRGB."""
     opaque, alpha = _split_alpha(_to_8_bits(_upright(image)))
     rgb = _to_srgb(opaque)
@@ -142,28 +188,44 @@ def from_array(array: NDArray[np.generic]) -> Picture:
 def read_picture(image: object, max_pixels: int) -> Picture:
     """Decode a path or the bytes of a file, or convert a Pillow image or an array, see from_array.
 
-    Raises TypeError for anything else, OSError if a file cannot be read, ImageTooLarge above
-    max_pixels, and the errors of `decode`.
+    Raises TypeError for anything else, OSError if a file cannot be read, BrokenImage if there are
+    no pixels, ImageTooLarge above max_pixels, and the errors of `decode`.
     """
     if isinstance(image, (str, Path)):
-        return decode(Path(image).read_bytes(), max_pixels)
+        return decode(Path(image).read_bytes(), max_pixels, "max_pixels")
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return decode(bytes(image), max_pixels)
+        return decode(bytes(image), max_pixels, "max_pixels")
     if isinstance(image, Image.Image):
-        return from_pillow(image)
+        return _with_pixels(from_pillow(image))
     if isinstance(image, np.ndarray):
-        return from_array(image)
+        return _with_pixels(from_array(image))
     raise TypeError(
         "an image must be a path, the bytes of a file, a Pillow image or a NumPy array, "
         f"not {type(image).__name__}"
     )
 
 
+def _with_pixels(picture: Picture) -> Picture:
+    if 0 in picture.size:
+        raise BrokenImage("the image has no pixels")
+    return picture
+
+
 def _open(still: Still) -> ImageFile:
-    image = _READERS[still.format](io.BytesIO(still.content))
+    image = reader(still.format)(io.BytesIO(still.content))
     if still.profile is not None:
         image.info["icc_profile"] = still.profile
     return image
+
+
+def reader(format: FileFormat) -> type[ImageFile]:
+    """Pillow's class for files of a format."""
+    if format == "heic":
+        from pillow_heif import HeifImageFile  # of an extra
+
+        reader: type[ImageFile] = HeifImageFile
+        return reader
+    return _READERS[format]
 
 
 def _load(image: ImageFile, still: Still) -> Image.Image:
@@ -221,6 +283,13 @@ def to_pillow(picture: Picture) -> Image.Image:
     return image
 
 
+def to_palette(image: Image.Image) -> Image.Image:
+    """Reduce RGB to 256 colours, a hundred times as fast as Pillow does when it writes a GIF."""
+    if image.mode != "RGB":
+        return image
+    return image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+
+
 def check_format(format: Format, width: int, height: int) -> None:
     """Raise BadOption if a file of this format cannot have this size."""
     if max(width, height) > MAX_SIDES[format]:
@@ -234,7 +303,7 @@ def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
     """Encode without metadata. JPEG has no alpha: it shows the picture on white.
 
     format: it must be able to hold the picture, see check_format. quality: from 1 to 100; PNG
-    ignores it.
+    and GIF ignore it.
     """
     image = to_pillow(picture)
     out = io.BytesIO()
@@ -245,6 +314,10 @@ def encode(picture: Picture, format: Format, quality: int = 90) -> bytes:
         image.save(out, "JPEG", quality=quality, subsampling="4:4:4")
     elif format == "webp":
         image.save(out, "WEBP", quality=quality, method=2)
+    elif format == "avif":
+        image.save(out, "AVIF", quality=quality, speed=_AVIF_SPEED, subsampling="4:4:4")
+    elif format == "gif":
+        to_palette(image).save(out, "GIF")
     else:
         # Brush strokes hardly compress; higher levels take longer and save little.
         image.save(out, "PNG", compress_level=1)
@@ -279,10 +352,11 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
         return image  # ignore broken EXIF
-    return _transposed(image, orientation)
+    return transposed(image, orientation)
 
 
-def _transposed(image: Image.Image, orientation: int) -> Image.Image:
+def transposed(image: Image.Image, orientation: int) -> Image.Image:
+    """Make an image upright that has this EXIF orientation."""
     transposition = _TRANSPOSITIONS.get(orientation)
     return image if transposition is None else image.transpose(transposition)
 

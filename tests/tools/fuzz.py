@@ -23,17 +23,23 @@ from random import Random
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
+from pillow_heif import register_heif_opener
 from tqdm import tqdm
 
 from app.errors import PasticheError
-from app.pixels.images import decode
+from app.pixels.animation import check_animation, read_animation
+from app.pixels.images import decode, read_header
 
 HOLES = Path(__file__).resolve().parents[1] / "holes"
 MAX_PIXELS = 250_000  # images with a forged size up to here are decoded
+MAX_FRAMES = 20
 MAX_SECONDS = 1.0  # CPU time per image
 BLOCK = 500  # images per seed
 REQUESTS = 600  # requests per seed
 INTERESTING = (0, 1, 2, 3, 15, 16, 127, 128, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 2**31, 2**32 - 1)
+
+
+register_heif_opener()  # so that Pillow writes HEIC
 
 
 def _saved(image: Image.Image, format: str, **options: object) -> bytes:
@@ -55,7 +61,8 @@ def corpus() -> tuple[bytes, ...]:
     exif[0x0112], exif[0x013B] = 6, "someone"
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "words " * 9, zip=True)
-    text.add_itxt("XML:com.adobe.xmp", "<x/>")
+    text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="3"/>', zip=True)
+    text.add_text("Raw profile type exif", "\nexif\n 9\n" + exif.tobytes().hex(), zip=True)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     metadata = {"exif": exif, "icc_profile": srgb}
     frames = {"save_all": True, "append_images": [rgb.rotate(9)]}
@@ -76,6 +83,19 @@ def corpus() -> tuple[bytes, ...]:
         *(_saved(image, "WEBP", lossless=True, **metadata) for image in (rgb, rgba)),
         _saved(rgba, "WEBP", **metadata, xmp=b"<x/>"),
         _saved(rgb, "WEBP", **frames),
+        *(_saved(image, "AVIF", speed=9) for image in (rgb, rgba, rgb.convert("L"))),
+        _saved(rgb, "AVIF", speed=9, **metadata, xmp=b"<x/>"),
+        _saved(rgb, "AVIF", speed=9, **frames),
+        *(_saved(image, "HEIF") for image in (rgb, rgba, rgb.resize((70, 40)))),
+        _saved(rgb, "HEIF", icc_profile=srgb, exif=exif.tobytes()),
+        *(_saved(rgb.convert(m), "TIFF") for m in ("RGB", "L", "1", "P", "CMYK", "LA")),
+        *(_saved(rgb, "TIFF", compression=c) for c in ("tiff_lzw", "tiff_deflate", "packbits")),
+        _saved(rgba, "TIFF", **metadata),
+        _saved(grey16, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}),
+        _saved(rgb, "TIFF", tiffinfo={278: 5}, big_tiff=False),
+        *(_saved(image, "GIF") for image in (rgb, rgba, rgb.convert("L"))),
+        _saved(rgba, "GIF", **frames, duration=40, loop=0, disposal=2),
+        *(_saved(image, "BMP") for image in (rgb, rgba, rgb.convert("P"), rgb.convert("1"))),
     ]
     return tuple(found)
 
@@ -187,6 +207,12 @@ def fault(content: bytes) -> str | None:
         width, height = picture.size
         valid = picture.rgb.shape == (height, width, 3) and width * height <= MAX_PIXELS
         reason = None if valid else f"a picture of {picture.rgb.shape}"
+        still = read_header(content, MAX_PIXELS)
+        if still.frames > 1:
+            check_animation(still, MAX_FRAMES, MAX_PIXELS)
+            frames = read_animation(still).frames
+            if {frame.size for frame in frames} != {picture.size}:
+                reason = "frames of another size"
     except PasticheError as error:
         reason = None if 400 <= error.status < 500 else repr(error)
     except Exception as error:

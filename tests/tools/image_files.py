@@ -6,6 +6,9 @@ import zlib
 
 import numpy as np
 from PIL import Image
+from pillow_heif import register_heif_opener
+
+register_heif_opener()  # so that Pillow writes HEIC
 
 Y, X = np.mgrid[:32, :48]
 SHADES = np.dstack([5 * X, 7 * Y, 128 + 99 * np.sin(X * Y / 99)]).astype(np.uint8)  # 48 x 32
@@ -36,6 +39,28 @@ def png_header(width: int, height: int) -> bytes:
         chunk(name, content)
         for name, content in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b""))
     )
+
+
+def box(name: bytes, content: bytes) -> bytes:
+    """A box of an AVIF or a HEIC."""
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+Entries = dict[int, int | tuple[int, ...]]  # of a TIFF, by their tags
+
+
+def tiff(entries: Entries, order: str = "<", data: bytes = b"") -> bytes:
+    """A TIFF with one directory of numbers, after which `data` follows."""
+    rest, end = b"", 14 + 12 * len(entries)
+    directory = struct.pack(order + "H", len(entries))
+    for tag, value in entries.items():
+        values = value if isinstance(value, tuple) else (value,)
+        numbers = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) > 1:
+            rest, numbers = rest + numbers, struct.pack(order + "I", end + len(rest))
+        directory += struct.pack(order + "HHI", tag, 4, len(values)) + numbers
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    return start + struct.pack(order + "I", 8) + directory + bytes(4) + rest + data
 
 
 # ICC profiles as in ICC.1:2001-04: a header, a table of tags, the tags.

@@ -505,6 +505,8 @@ def largest() -> Iterator[tuple[str, bytes]]:
         ("PNG", calm, {"compress_level": 1}),
         ("WEBP", noise, {"quality": 10, "method": 0}),
         ("WEBP", calm, {"lossless": True, "method": 0}),
+        ("AVIF", noise, {"quality": 50, "speed": 10}),
+        ("TIFF", calm, {"compression": "tiff_lzw"}),
     ):
         out = io.BytesIO()
         Image.fromarray(image).save(out, format, **options)

@@ -34,7 +34,7 @@ export async function showBlob(image, blob) {
   if (previous) URL.revokeObjectURL(previous);
 }
 
-const EXTENSIONS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
+const EXTENSIONS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/avif": "avif" };
 
 export const extension = (blob) => EXTENSIONS[blob.type] ?? "img";
 

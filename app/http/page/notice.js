@@ -10,11 +10,9 @@ const WORDS = {
   body_too_large: { title: "This file is too large for the server" },
   unsupported_image: {
     title: "This file cannot be painted",
-    detail: "Choose a picture in a common format, such as JPEG, PNG or WebP.",
+    detail: "Choose a picture in a common format, such as JPEG, PNG, WebP or AVIF.",
   },
   broken_image: { title: "This picture is damaged", detail: "Part of the file is missing or wrong. Try another copy of it." },
-  animated_image: { title: "This picture moves", detail: "Choose a picture with a single frame." },
-  image_too_small: { title: "This picture is too small" },
   unknown_style: { title: "The server no longer has this style", detail: "Choose another one." },
   request_timeout: { title: "The upload took too long", detail: "Try again, or use a smaller picture." },
   overloaded: BUSY,

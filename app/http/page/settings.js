@@ -36,7 +36,7 @@ export function readAddress(fragment) {
   settings.strokes = Math.round(number(get("strokes"), 0, 12, settings.strokes));
   settings.colors = get("colors") === "photo";
   settings.isSample = get("photo") === "sample";
-  if (["png", "webp"].includes(get("format"))) settings.format = get("format");
+  if (["png", "webp", "avif"].includes(get("format"))) settings.format = get("format");
   const texture = settings.texture;
   texture.style = get("texture");
   texture.width = Math.round(number(get("width"), 16, 16384, texture.width));

@@ -14,14 +14,17 @@ import app
 from app import Pastiche, library
 from app.errors import (
     BadOption,
+    BrokenImage,
     ImageTooLarge,
-    ImageTooSmall,
     NoGenerator,
     UnknownStyle,
     UnsupportedImage,
 )
 from app.model_folder import Vector
-from app.pixels.images import Pixels, encode, from_pillow
+from app.pixels.animation import read_animation
+from app.pixels.canvas import Finish
+from app.pixels.images import Pixels, encode, from_pillow, read_header
+from tests.tools.image_files import SHADES, saved
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +85,75 @@ def test_a_bad_option_is_refused(
         pastiche.stylize(photo, **options)  # type: ignore[arg-type]
 
 
-def test_an_image_too_small_to_paint_is_refused(pastiche: Pastiche) -> None:
-    with pytest.raises(ImageTooSmall):
-        pastiche.stylize(Image.new("RGB", (15, 200)), "warm")
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (15, 8)])
+@pytest.mark.parametrize("preserve_colors", [False, True])
+def test_an_image_of_any_size_is_painted(
+    pastiche: Pastiche, size: tuple[int, int], preserve_colors: bool
+) -> None:
+    image = Image.new("RGB", size, "teal")
+    assert pastiche.stylize(image, "warm", preserve_colors=preserve_colors).size == size
+
+
+@pytest.fixture
+def animation() -> bytes:
+    """A square that moves in the right part of a picture; the first frame is blank."""
+    frames = [Image.new("RGB", (300, 96), (90, 120, 150))]
+    frames += [Image.fromarray(SHADES).resize((300, 96)) for _ in range(3)]
+    for number, frame in enumerate(frames[1:]):
+        frame.paste((9, 9, 9), (200 + 30 * number, 8, 230 + 30 * number, 60))
+    return saved(frames[0], "PNG", save_all=True, append_images=frames[1:], duration=50, loop=2)
+
+
+@pytest.mark.parametrize("format", [None, "gif", "webp"])
+def test_an_animation_is_painted_with_its_timing(
+    pastiche: Pastiche, animation: bytes, tmp_path: Path, format: Any
+) -> None:
+    (tmp_path / "cat.png").write_bytes(animation)
+    content = pastiche.stylize_animation(tmp_path / "cat.png", "warm", format=format)
+    still = read_header(content, 10**5)
+    assert still.format == (format or "png")
+    painted = read_animation(still)
+    assert list(painted.milliseconds) == [50] * 4
+    assert painted.plays == 2
+
+
+def test_what_does_not_move_does_not_flicker(pastiche: Pastiche, animation: bytes) -> None:
+    still = read_header(animation, 10**5)
+    frames = read_animation(still).frames
+    painted = pastiche.paint_animation(read_animation(still), "warm", Finish()).frames
+    alone = [pastiche.paint(frame, "warm", Finish()) for frame in frames]
+    # Far from the square, where the network does not see it.
+    steady, flickering = (
+        np.abs(p[3].rgb[:, :64].astype(int) - p[2].rgb[:, :64]).max() for p in (painted, alone)
+    )
+    assert steady == 0
+    assert flickering > 0
+
+
+def test_an_animation_with_too_many_frames_is_refused(models: Path, animation: bytes) -> None:
+    with pytest.raises(ImageTooLarge, match=r"4 frames; at most 3 are allowed \(max_frames\)"):
+        Pastiche(models, "cpu", threads=1, max_frames=3).stylize_animation(animation, "warm")
+
+
+def test_a_picture_that_does_not_move_is_not_an_animation(
+    pastiche: Pastiche, photo: Image.Image
+) -> None:
+    with pytest.raises(BadOption, match="the image has one frame; use stylize"):
+        pastiche.stylize_animation(encode(from_pillow(photo), "gif"), "warm")
+
+
+def test_an_image_without_pixels_is_refused(pastiche: Pastiche) -> None:
+    with pytest.raises(BrokenImage, match="no pixels"):
+        pastiche.stylize(np.zeros((0, 9, 3), np.uint8), "warm")
+
+
+def test_the_limit_on_pixels_is_named_as_the_library_names_it(
+    models: Path, photo: Image.Image
+) -> None:
+    small = Pastiche(models, "cpu", threads=1, max_pixels=9000)
+    content = encode(from_pillow(photo), "png")
+    with pytest.raises(ImageTooLarge, match=r"at most 9,000 are allowed \(max_pixels\)"):
+        small.stylize(content, "warm")
 
 
 def test_the_bundled_gallery_paints_in_one_line(photo: Image.Image) -> None:
@@ -238,6 +307,8 @@ def test_the_examples_in_the_docstrings_work(
     photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo.save(tmp_path / "photo.jpg")
+    flipped = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    photo.save(tmp_path / "cat.gif", save_all=True, append_images=[flipped])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "pastiche", app)
     failed, attempted = doctest.testmod(library)

@@ -18,6 +18,7 @@ def test_only_the_style_is_required() -> None:
         "strength": 1.0,
         "size": None,
         "preserve_colors": False,
+        "animation": False,
         "format": None,
         "quality": None,
     }
@@ -69,8 +70,8 @@ def test_a_value_at_its_limit_is_accepted(name: str, value: str) -> None:
         ("quality", "0", "greater than or equal to 1"),
         ("quality", "101", "less than or equal to 100"),
         ("preserve_colors", "maybe", "boolean"),
-        ("format", "gif", "'jpeg', 'png' or 'webp'"),
-        ("format", "JPEG", "'jpeg', 'png' or 'webp'"),
+        ("format", "tiff", "'jpeg', 'png', 'webp', 'avif' or 'gif'"),
+        ("format", "JPEG", "'jpeg', 'png', 'webp', 'avif' or 'gif'"),
     ],
 )
 def test_an_error_says_what_is_allowed(name: str, value: str, says: str) -> None:
@@ -83,7 +84,7 @@ def test_the_error_for_an_unknown_option_lists_the_options() -> None:
         parsed(colour="red")
     message = str(caught.value)
     assert message.startswith("colour: no such option; the options are ")
-    assert message.endswith("style, strength, size, preserve_colors, format, quality")
+    assert message.endswith("style, strength, size, preserve_colors, animation, format, quality")
 
 
 def test_names_from_the_client_are_shortened_in_errors() -> None:
@@ -160,7 +161,8 @@ def test_the_library_has_the_same_options_and_defaults(
     assert callable(function)
     parameters = inspect.signature(function).parameters
     options = {name: p for name, p in parameters.items() if name not in ("self", "image")}
-    encoding = {"format", "quality"}  # the library returns an image that is not encoded
+    # The library returns an image that is not encoded, and has a function for animations.
+    encoding = {"animation", "format", "quality"}
     assert options.keys() == kind.model_fields.keys() - encoding
     for name, parameter in options.items():
         field = kind.model_fields[name]
@@ -189,7 +191,8 @@ def test_the_library_has_the_same_options_and_defaults(
         ("image/png;level=1;q=0.3, image/jpeg;q=0.2", "jpeg", "png"),
         # If no format is acceptable, the image's own is used.
         ("text/html", "png", "png"),
-        ("image/gif", "webp", "webp"),
+        ("image/tiff", "webp", "webp"),
+        ("image/gif", "webp", "gif"),
         ("image/*;q=0", "png", "png"),
         # Malformed parts are ignored.
         ("image/png;q=high, image/webp;q=0.1", "jpeg", "webp"),

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import SettingsError
+from app.pixels.images import FILE_FORMATS
 from app.settings import BUNDLED_MODELS, Settings, read_settings
 
 
@@ -43,6 +44,8 @@ def test_several_folders_of_models_are_separated_as_in_a_path(
         ("forwarded_allow", "gateway"),
         ("forwarded_allow", "10.0.0.1/8"),
         ("forwarded_allow", "*"),
+        ("input_formats", "jpeg, png"),
+        ("input_formats", ""),
         ("shutdown_delay", "-1"),
         ("shutdown_delay", "inf"),
         ("host", ""),
@@ -56,6 +59,13 @@ def test_the_error_names_an_invalid_setting(
     monkeypatch.setenv(f"PASTICHE_{name.upper()}", value)
     with pytest.raises(SettingsError, match=f"PASTICHE_{name.upper()}"):
         read_settings()
+
+
+def test_the_allowed_formats_are_listed() -> None:
+    assert read_settings(input_formats="png,jpeg").allowed_formats == ("jpeg", "png")
+    assert read_settings().allowed_formats == FILE_FORMATS
+    with pytest.raises(SettingsError, match="'jpg' is not a format; they are jpeg, png, "):
+        read_settings(input_formats="jpg")
 
 
 NUMBERS = [

@@ -103,7 +103,7 @@ def test_a_count_that_is_no_sensible_number_is_wrong_usage(
 def test_a_texture_needs_a_file_name_of_a_known_format(
     texture_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert generate(texture_models, "warm", "-o", tmp_path / "out.gif") == 1
+    assert generate(texture_models, "warm", "-o", tmp_path / "out.bmp") == 1
     assert "must end in one of .jpg" in capsys.readouterr().err
 
 

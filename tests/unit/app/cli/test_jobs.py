@@ -36,7 +36,7 @@ def test_a_photo_that_is_named_twice_is_painted_once(tmp_path: Path) -> None:
 
 
 def test_only_other_formats_is_an_error_that_counts_them(tmp_path: Path) -> None:
-    (tmp_path / "a.heic").touch()
+    (tmp_path / "a.dng").touch()
     with pytest.raises(PasticheError, match=r"no photos found .*1 pictures of other formats"):
         find_sources([str(tmp_path)], None, STYLES)
 
@@ -56,3 +56,20 @@ def test_the_suffix_says_the_format() -> None:
     assert check_name(Path("a.JPG")) == "jpeg"
     with pytest.raises(PasticheError, match="must end in one of"):
         check_name(Path("a.tiff"))
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("a.AVIF", "a.udnie.AVIF"),
+        ("a.heic", "a.udnie.jpg"),
+        ("a.HEIF", "a.udnie.jpg"),
+        ("a.tif", "a.udnie.png"),
+        ("a.gif", "a.udnie.gif"),
+        ("a.bmp", "a.udnie.png"),
+        ("a", "a.udnie.png"),
+    ],
+)
+def test_a_pastiche_has_a_format_that_can_be_written(name: str, target: str) -> None:
+    (job,) = plan_jobs([Source(Path(name), Path(name))], None, ["udnie"], None)
+    assert job.targets == {"udnie": Path(target)}

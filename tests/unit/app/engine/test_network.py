@@ -64,7 +64,7 @@ def test_tiles_join_without_a_seam(models: Path, height: int, width: int) -> Non
     tiled = Network(folder, ON_CPU, tile_pixels=140 * 140)
     image, style = noise(height, width), folder.styles["warm"].vector
     painted = tiled.paint(image, style[None])
-    expected = tiled._run("apply", image=image, frozen=tiled._frozen(image[0], style))
+    expected = tiled._run("apply", image=image, frozen=tiled.freeze(image[0], style))
     assert painted.shape == image.shape
     assert np.abs(painted.astype(int) - expected).max() <= 1
 

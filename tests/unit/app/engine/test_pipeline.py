@@ -3,8 +3,9 @@
 import asyncio
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from starlette.testclient import TestClient
 from app.engine.pipeline import SMALL_FILE
 from app.errors import BadOutput
 from app.http.server import create_app
-from app.pixels.container import Still, walk
+from app.pixels.containers import Still, walk
+from app.pixels.containers.still import FileFormat
 from app.pixels.images import read_header
 from app.settings import Settings, read_settings
 from tests.conftest import wait_until_ready
@@ -31,12 +33,12 @@ def test_only_a_large_file_is_walked_outside_the_event_loop(
 ) -> None:
     in_loop: list[tuple[int, bool]] = []
 
-    def record(content: bytes, max_pixels: int) -> Still:
+    def record(content: bytes, max_pixels: int, **more: Any) -> Still:
         try:
             in_loop.append((len(content), bool(asyncio.get_running_loop())))
         except RuntimeError:
             in_loop.append((len(content), False))
-        return read_header(content, max_pixels)
+        return read_header(content, max_pixels, **more)
 
     monkeypatch.setattr("app.engine.pipeline.read_header", record)
     comments = (2 + SMALL_FILE // 65_000) * (b"\xff\xfe\xfd\xe8" + bytes(64_998))
@@ -50,9 +52,9 @@ def test_a_file_is_walked_once(
 ) -> None:
     walked = []
 
-    def record(content: bytes) -> Still:
+    def record(content: bytes, formats: Collection[FileFormat]) -> Still:
         walked.append(content)
-        return walk(content)
+        return walk(content, formats)
 
     monkeypatch.setattr("app.pixels.images.walk", record)
     assert post(client, jpeg)

@@ -6,7 +6,7 @@ import pytest
 from app.http.problems import Problem
 from app.http.server import create_app
 from app.options import Options
-from app.pixels.images import FORMATS
+from app.pixels.images import FORMATS, MEDIA_TYPES
 from app.settings import Settings
 from tests.tools.error_codes import CODES
 
@@ -82,7 +82,7 @@ def test_every_error_is_a_problem_document_with_valid_examples(document: dict[st
 
 def test_pictures_are_binary(document: dict[str, Any]) -> None:
     content = document["paths"]["/stylize"]["post"]["responses"]["200"]["content"]
-    assert set(content) == {"image/jpeg", "image/png", "image/webp"}
+    assert set(content) == set(MEDIA_TYPES.values())
     preview = document["paths"]["/styles/{style_id}/preview"]["get"]["responses"]["200"]["content"]
     for media in (*content.values(), *preview.values()):
         assert media["schema"] == {"type": "string", "format": "binary"}

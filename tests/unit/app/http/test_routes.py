@@ -1,6 +1,7 @@
 import hashlib
 import io
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,14 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from app import __version__
+from app.engine.steady import SteadyNetwork
 from app.http.server import create_app
-from app.pixels.images import encode, from_pillow
+from app.model_folder import Vector
+from app.pixels.animation import read_animation
+from app.pixels.images import Pixels, decode, encode, from_pillow, read_header
 from app.settings import Settings, read_settings
 from tests.conftest import STYLES, make_folder, wait_until_ready
+from tests.tools.image_files import SHADES, saved
 
 Headers = dict[str, str]
 
@@ -25,6 +30,10 @@ def opened(content: bytes) -> Image.Image:
 
 def pixels(content: bytes) -> np.ndarray:
     return np.asarray(opened(content)).astype(int)
+
+
+def decoded(content: bytes) -> np.ndarray:
+    return decode(content, 10_000).rgb.astype(int)
 
 
 def post(client: TestClient, jpeg: bytes, **options: str) -> bytes:
@@ -134,7 +143,7 @@ def test_alpha_is_kept_and_hidden_colours_stay_hidden(client: TestClient) -> Non
         ({"style": "warm", "strength": "2"}, 422, "bad_option", "which has no bold vector"),
         ({"style": "warm", "size": "3"}, 422, "bad_option", "greater than or equal to 16"),
         ({"style": "warm", "size": "16384"}, 422, "bad_option", "pixels are allowed"),
-        ({"style": "warm", "format": "gif"}, 422, "bad_option", "jpeg"),
+        ({"style": "warm", "format": "tiff"}, 422, "bad_option", "jpeg"),
         ({"style": "warm", "colour": "red"}, 422, "bad_option", "preserve_colors"),
         ({"style": "warm:-3"}, 422, "bad_option", "weights are numbers from 0"),
     ],
@@ -155,7 +164,7 @@ def test_the_error_for_a_bad_option_says_what_is_allowed(
     ("content", "status", "code"),
     [
         (b"no image at all", 415, "unsupported_image"),
-        (b"GIF89a" + bytes(100), 415, "unsupported_image"),
+        (b"GIF89a" + bytes(100), 422, "broken_image"),
         (b"", 422, "missing_image"),
     ],
 )
@@ -174,16 +183,144 @@ def test_a_truncated_image_is_broken_and_nothing_internal_leaks(
     assert not re.search(r"Traceback|/app/|site-packages|0x", response.text)
 
 
-def test_an_image_outside_the_size_limits_is_rejected(models: Path, jpeg: bytes) -> None:
+def test_an_image_with_too_many_pixels_is_rejected(models: Path, jpeg: bytes) -> None:
     settings = read_settings(models=models, device="cpu", max_pixels=5000)
     with TestClient(create_app(settings)) as client:
         wait_until_ready(client)
         response = client.post("/stylize?style=warm", files={"image": jpeg})
         assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
-        assert "5,000" in response.json()["detail"]
-        tiny = encode(from_pillow(Image.new("RGB", (15, 40))), "png")
-        response = client.post("/stylize?style=warm", files={"image": tiny})
-        assert (response.status_code, response.json()["code"]) == (422, "image_too_small")
+        assert "at most 5,000 are allowed (PASTICHE_MAX_PIXELS)" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("format", "expected"),
+    [
+        ("AVIF", "image/avif"),
+        ("HEIF", "image/jpeg"),
+        ("TIFF", "image/png"),
+        ("GIF", "image/gif"),
+        ("BMP", "image/png"),
+    ],
+)
+def test_images_of_other_formats_are_painted(
+    client: TestClient, format: str, expected: str
+) -> None:
+    content = saved(Image.fromarray(SHADES), format)
+    response = client.post(
+        "/stylize?style=warm&strength=0",
+        content=content,
+        headers={"Content-Type": f"image/{format.lower()}", "Accept": "*/*"},
+    )
+    assert (response.status_code, response.headers["Content-Type"]) == (200, expected)
+    assert np.abs(decoded(response.content) - decoded(content)).mean() < 6
+
+
+def test_a_format_that_the_operator_does_not_allow_is_rejected(models: Path, jpeg: bytes) -> None:
+    settings = read_settings(models=models, device="cpu", input_formats="webp,jpeg")
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        assert client.post("/stylize?style=warm", files={"image": jpeg}).status_code == 200
+        bmp = saved(Image.fromarray(SHADES), "BMP")
+        response = client.post("/stylize?style=warm", files={"image": bmp})
+        assert (response.status_code, response.json()["code"]) == (415, "unsupported_image")
+        detail = "the image is a bmp; the allowed formats are jpeg, webp"
+        assert response.json()["detail"] == detail
+
+
+@pytest.fixture(scope="module")
+def animation() -> bytes:
+    frames = [Image.fromarray(np.roll(SHADES, 5 * n, 1)) for n in range(4)]
+    durations = [40, 80, 120, 200]
+    return saved(
+        frames[0], "PNG", save_all=True, append_images=frames[1:], duration=durations, loop=3
+    )
+
+
+def test_an_animation_is_painted_only_if_the_client_asks_for_it(
+    client: TestClient, animation: bytes
+) -> None:
+    first = opened(post(client, animation))
+    assert getattr(first, "n_frames", 1) == 1
+    for accept, expected in (("", "png"), ("image/webp,image/avif", "webp"), ("image/gif", "gif")):
+        response = client.post(
+            "/stylize?style=warm&animation=true",
+            files={"image": animation},
+            headers={"Accept": accept},
+        )
+        assert response.headers["Content-Type"] == f"image/{expected}"
+        painted = read_animation(read_header(response.content, 10_000))
+        assert list(painted.milliseconds) == [40, 80, 120, 200]
+        assert painted.plays == 3
+        assert {frame.size for frame in painted.frames} == {(48, 32)}
+
+
+def test_a_still_picture_is_painted_when_an_animation_is_asked_for(
+    client: TestClient, jpeg: bytes
+) -> None:
+    assert post(client, jpeg, animation="true") == post(client, jpeg)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code", "says"),
+    [
+        (
+            "&format=jpeg",
+            422,
+            "bad_option",
+            "format: jpeg cannot hold an animation",
+        ),
+        ("&size=8000", 422, "bad_option", "size: each of 4 frames would be painted at 8000x5333"),
+    ],
+)
+def test_an_animation_that_cannot_be_painted_is_rejected(
+    client: TestClient, animation: bytes, query: str, status: int, code: str, says: str
+) -> None:
+    response = client.post(f"/stylize?style=warm&animation=true{query}", files={"image": animation})
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert says in response.json()["detail"]
+
+
+def test_the_deadline_is_for_the_first_frame(
+    models: Path, animation: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint = SteadyNetwork.paint
+
+    def slowly(self: SteadyNetwork, images: Pixels, styles: Vector) -> Pixels:
+        time.sleep(0.4)
+        return paint(self, images, styles)
+
+    monkeypatch.setattr(SteadyNetwork, "paint", slowly)
+    settings = read_settings(models=models, device="cpu", deadline_seconds=1)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        response = client.post("/stylize?style=warm&animation=1", files={"image": animation})
+        assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ({"max_frames": 3}, "4 frames; at most 3 are allowed (PASTICHE_MAX_FRAMES)"),
+        ({"max_pixels": 6000}, "6,144 in all; at most 6,000 are allowed (PASTICHE_MAX_PIXELS)"),
+    ],
+)
+def test_an_animation_over_the_limits_is_rejected_but_its_first_frame_is_not(
+    models: Path, animation: bytes, limit: dict[str, int], says: str
+) -> None:
+    settings = read_settings(models=models, device="cpu", **limit)
+    with TestClient(create_app(settings)) as client:
+        wait_until_ready(client)
+        url = "/stylize?style=warm"
+        response = client.post(f"{url}&animation=true", files={"image": animation})
+        assert (response.status_code, response.json()["code"]) == (413, "image_too_large")
+        assert says in response.json()["detail"]
+        assert client.post(url, files={"image": animation}).status_code == 200
+
+
+def test_an_image_of_one_pixel_is_painted(client: TestClient) -> None:
+    dot = encode(from_pillow(Image.new("RGB", (1, 1), "teal")), "png")
+    response = client.post("/stylize?style=warm", files={"image": dot})
+    assert (response.status_code, decode(response.content, 1).size) == (200, (1, 1))
 
 
 def test_a_body_that_is_too_large_is_rejected(models: Path) -> None:

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from app.errors import BadOption
-from app.pixels.canvas import Finish, canvas, canvas_size, check_canvas, finished
-from app.pixels.images import Picture, Pixels
+from app.pixels.canvas import Finish, canvas, canvas_size, check_canvas, drawn_size, finished
+from app.pixels.images import Picture, Pixels, resize
 
 
 def painted(width: int, height: int, seed: int = 0) -> Pixels:
@@ -47,19 +47,36 @@ def test_the_canvas_keeps_the_ratio_with_no_side_below_sixteen(
     assert canvas_size(width, height, size) == expected
 
 
-def test_a_canvas_has_the_requested_longest_side_and_about_the_same_ratio() -> None:
+def test_a_picture_is_drawn_with_the_requested_longest_side_and_about_the_same_ratio() -> None:
     rng = np.random.default_rng(0)
-    for width, height, size in rng.integers(16, 4000, (300, 3)).tolist():
-        w, h = canvas_size(width, height, size)
+    for width, height, size in rng.integers(1, 4000, (300, 3)).tolist():
+        w, h = drawn_size(width, height, size)
         assert max(w, h) == size
-        assert min(w, h) >= 16
         exact = min(width, height) * size / max(width, height)
-        assert abs(min(w, h) - max(16, exact)) <= 0.5
+        assert abs(min(w, h) - max(1, exact)) <= 0.5
+        assert canvas_size(width, height, size) == (max(16, w), max(16, h))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 40), (40, 1), (5, 9), (15, 16)])
+@pytest.mark.parametrize("size", [None, 16, 64])
+def test_the_edges_of_a_small_picture_are_mirrored_and_cut_off_again(
+    width: int, height: int, size: int | None
+) -> None:
+    picture, finish = Picture(painted(width, height)), Finish(size=size)
+    source = canvas(picture, finish)
+    assert source.shape == (*canvas_size(width, height, size)[::-1], 3)
+    w, h = drawn_size(width, height, size)
+    assert np.array_equal(source[:h, :w], resize(picture.rgb, (w, h)))
+    assert np.array_equal(source[:h, w : 2 * w], source[:h, w - 1 :: -1][:, : len(source[0]) - w])
+    paint = painted(*canvas_size(width, height, size))
+    assert np.array_equal(
+        finished(picture, paint, finish).rgb, resize(paint[:h, :w], (width, height))
+    )
 
 
 def test_a_canvas_with_too_many_pixels_is_refused() -> None:
     check_canvas(100, 50, 5000)
-    with pytest.raises(BadOption, match=r"^size: .*100x51; at most 5,000 pixels"):
+    with pytest.raises(BadOption, match=r"^size: .*100x51; at most 5,000 .* .PASTICHE_MAX_PIXELS"):
         check_canvas(100, 51, 5000)
 
 

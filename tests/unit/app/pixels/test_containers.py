@@ -10,16 +10,17 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from app.errors import BrokenImage, ImageTooLarge, PasticheError, UnsupportedImage
-from app.pixels.container import (
-    MAX_LOSSY,
-    MAX_PROGRESSIVE,
-    MAX_SCANS_OF_LARGE,
-    walk,
-)
+from app.pixels.containers import walk
+from app.pixels.containers.jpeg import MAX_PROGRESSIVE, MAX_SCANS_OF_LARGE
+from app.pixels.containers.webp import MAX_LOSSY
 from app.pixels.images import Picture, decode
 from tests.tools.hostile_images import (
     ACCEPTED_FILES,
+    AVIF,
+    BMP,
     CAP,
+    GIF,
+    HEIC,
     JPEG,
     PNG,
     REFUSED_FILES,
@@ -29,8 +30,9 @@ from tests.tools.hostile_images import (
     icc,
     scans,
     with_chunks,
+    with_number,
 )
-from tests.tools.image_files import chunk, exif, png_header, saved
+from tests.tools.image_files import chunk, exif, png_header, saved, tiff
 
 REFUSED, ACCEPTED = 0.25, 1.0  # seconds of CPU that a file may cost
 TRIES = 5
@@ -180,18 +182,35 @@ def test_a_jpeg_of_a_forged_size_costs_no_more_than_an_honest_one(
     assert decode_within(ACCEPTED, forged).size == claimed
 
 
-@pytest.mark.parametrize("content", [png_header(5000, 5000), png_header(30_000, 30_000)])
-def test_a_png_of_a_forged_size_is_refused_at_once(content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        png_header(5000, 5000),
+        png_header(30_000, 30_000),
+        GIF[:6] + struct.pack("<HH", 65_535, 65_535) + GIF[10:],
+        with_number(AVIF, b"ispe", 4, 2**31),
+        with_number(HEIC, b"ispe", 8, 2**31),
+        BMP[:18] + struct.pack("<ii", 2**31 - 1, 2**31 - 1) + BMP[26:],
+        tiff({256: 2**31, 257: 2**31, 273: 8, 279: 8}),
+    ],
+)
+def test_a_file_of_a_forged_size_is_refused_at_once(content: bytes) -> None:
     with pytest.raises(PasticheError):
         decode_within(REFUSED, content)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_the_largest_picture_is_decoded_within_a_second(format: str, mode: str) -> None:
     y, x = np.ogrid[:5000, :5000]
     gradient = np.broadcast_to((x + y) // 40, (5000, 5000)).astype(np.uint8)
     image = Image.merge(mode, [Image.fromarray(gradient)] * len(mode))
-    options = {"JPEG": {}, "PNG": {"compress_level": 1}, "WEBP": {"method": 0}}[format]
+    fast: dict[str, dict[str, object]] = {
+        "PNG": {"compress_level": 1},
+        "WEBP": {"method": 0},
+        "AVIF": {"speed": 10},
+        "TIFF": {"compression": "tiff_lzw"},
+    }
+    options = fast.get(format, {})
     content = saved(image.convert("RGB") if format == "JPEG" else image, format, **options)
     assert decode_within(ACCEPTED, content).size == (5000, 5000)
