@@ -178,7 +178,7 @@ def _session_options(device: Device) -> tuple[Any, list[Any] | None]:
             cuda["gpu_mem_limit"] = str(device.memory * 2**20)
         return options, [(CUDA, cuda), CPU]
     # Every session has its own arena, which grows by powers of two; malloc's memory is shared.
-    options.enable_cpu_mem_arena = not _malloc_keeps_memory()
+    options.enable_cpu_mem_arena = not keep_memory()
     return options, [CPU]
 
 
@@ -231,10 +231,14 @@ def _identity_graph() -> bytes:
 
 
 @cache
-def _malloc_keeps_memory() -> bool:
-    # By default glibc returns every large block to the system and gets it back zeroed, which slows
-    # down large images. Keeping the blocks, in one heap for all threads and without mapping any of
-    # them separately, takes less memory than ONNX Runtime's arenas.
+def keep_memory() -> bool:
+    """Let this process reuse freed memory instead of returning it to the system; return success.
+
+    By default glibc returns every large block to the system and gets it back zeroed, which slows
+    down large images. Keeping the blocks, in one heap for all threads and without mapping any of
+    them separately, takes less memory than ONNX Runtime's arenas. glibc decides once how many heaps
+    to have, when a second thread first allocates: call this before.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False

@@ -138,15 +138,15 @@ def read_pixels(still: Still, within: tuple[int, int] | None = None) -> Picture:
     """Decode the result of read_header: make it upright, convert it to sRGB, separate the alpha.
 
     within: the (width, height) at which you need rgb; None is the picture's own. If it is smaller
-    than the picture and the colours are slow to convert (CMYK, profiles with lookup tables), rgb is
-    shrunk to it before the conversion. Alpha always has the picture's size. Raises BrokenImage if
-    the pixels cannot be decoded, ImageTooLarge.
+    than the picture, rgb may be shrunk to it: if the decoder can read a reduced picture (JPEG), or
+    if the colours are slow to convert (CMYK, profiles with lookup tables). Alpha always has the
+    picture's size. Raises BrokenImage if the pixels cannot be decoded, ImageTooLarge.
     """
     try:
         image = _open(still)
         if image.size == (still.width, still.height):  # else Pillow found another header
-            if within is not None and isinstance(image, JpegImageFile) and _converts_slowly(image):
-                # JPEG decoders can scale by a half, a quarter or an eighth.
+            if within is not None and isinstance(image, JpegImageFile):
+                # JPEG decoders can scale by a half, a quarter or an eighth: it saves memory.
                 image.draft(None, within if still.size == image.size else within[::-1])
             loaded = _load(image, still)
             if loaded.size == (still.width, still.height) or still.format == "jpeg":
@@ -251,7 +251,9 @@ def _load(image: ImageFile, still: Still) -> Image.Image:
 
 
 def _picture(image: Image.Image, still: Still, within: tuple[int, int] | None) -> Picture:
-    if within is None or within[0] * within[1] >= still.pixels or not _converts_slowly(image):
+    is_smaller = within is not None and within[0] * within[1] < still.pixels
+    is_reduced = image.size != still.size
+    if within is None or not is_smaller or not (is_reduced or _converts_slowly(image)):
         return from_pillow(image, still.format)
     opaque, alpha = _split_alpha(image)
     if alpha is not None:

@@ -11,7 +11,7 @@ from tests.tools.image_files import SHADES
 
 @pytest.fixture(scope="module")
 def gallery(models: Path) -> Gallery:
-    return Gallery(models, pick_device("cpu", 1), 2**16)
+    return Gallery([models], pick_device("cpu", 1), 2**16)
 
 
 def test_the_key_image_is_painted_as_ever(gallery: Gallery) -> None:

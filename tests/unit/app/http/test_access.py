@@ -195,7 +195,7 @@ def test_a_traceback_in_the_log_has_the_request_id(
 ) -> None:
     seen: list[str] = []
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         record = logging.LogRecord("app", logging.ERROR, "", 1, "inside", (), None)
         seen.append(json.loads(JsonFormatter().format(record))["request_id"])
         raise RuntimeError

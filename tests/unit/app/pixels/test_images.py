@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
 
 from app.errors import (
     BadOption,
@@ -278,8 +279,28 @@ def test_colours_that_are_slow_to_convert_are_shrunk_first(
     assert np.array_equal(larger.rgb, whole.rgb)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_is_decoded_at_the_size_that_is_needed(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = Image.fromarray(SHADES).resize((800, 600), Image.Resampling.BICUBIC).convert(mode)
+    still = read_header(saved(photo, "jpeg", quality=95), LIMIT)
+    sizes: list[tuple[int, int]] = []
+    load = JpegImageFile.load
+
+    def record(image: JpegImageFile) -> object:
+        sizes.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(JpegImageFile, "load", record)
+    small = read_pixels(still, (300, 225))
+    assert sizes[0] == (400, 300)
+    assert (small.rgb.shape, small.size) == ((225, 300, 3), (800, 600))
+    assert difference(small.rgb, resize(read_pixels(still).rgb, (300, 225))) < 1
+
+
 @pytest.mark.parametrize("profile", [None, SWAPPED])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "jpeg"])
 def test_other_colours_are_converted_at_the_full_size(
     format: Format, profile: bytes | None
 ) -> None:
