@@ -19,9 +19,11 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 import uvicorn
+from skimage import data
 
 from app.http.server import SWITCH_SECONDS, Server, make_server
-from app.settings import Settings
+from app.pixels.images import Picture, decode, encode, resize
+from app.settings import BUNDLED_MODELS, Settings
 from tests.conftest import make_folder
 from tests.tools.servers import TIMEOUT, ServerProcess, call
 
@@ -67,6 +69,17 @@ def test_the_command_serves_several_folders_of_models(
     for style, expected in (("dark", 200), ("warm,cold", 200), ("warm,dark", 422)):
         status, answer = call(server.port, "POST", f"/stylize?style={style}", jpeg, "image/jpeg")
         assert status == expected, answer
+
+
+def test_a_photo_of_12_megapixels_takes_less_than_600_mebibytes(launch: Launch) -> None:
+    photo = encode(Picture(resize(data.astronaut(), (4032, 3024))), "jpeg")
+    server = launch(models=BUNDLED_MODELS)
+    server.wait_for_status("ready")
+    for style in ("udnie", "great_wave", "udnie"):
+        url = f"/stylize?style={style}&size=1600"
+        status, painted = call(server.port, "POST", url, photo, "image/jpeg")
+        assert (status, decode(painted, 10**8).size) == (200, (4032, 3024))
+    assert server.resident_bytes() < 600 * 2**20  # the process keeps the most that it took
 
 
 def test_a_named_device_that_is_missing_never_becomes_ready(launch: Launch, models: Path) -> None:
