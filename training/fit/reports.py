@@ -11,7 +11,7 @@ from training.fit.loop import StepRecord
 from training.fit.validation import ValidationLoss
 
 BOARD_LOSSES = (
-    "content", "style", "variation", "objective", "checkerboard", "peaks", "color", "adversarial",
+    "content", "style", "variation", "objective", "checkerboard", "pattern", "peaks", "color", "adversarial",
     "discriminator",
 )  # fmt: skip
 
