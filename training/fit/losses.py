@@ -19,6 +19,7 @@ PERIODS_IN_TILE = 8  # of a grid, in the squares whose spectra show it
 PATTERN_TILE = 64  # pixels; side of the squares whose spectra show regular patterns
 AROUND = 6  # frequencies on each side of one that are its surroundings
 LOWEST = 5  # waves in a tile; the spectrum of any picture bends below
+VISIBLE = 0.5 / 255  # amplitude of a wave; weaker ones are lost when the picture is rounded
 NOISE = 3.5  # nepers, divided by the root of the number of tiles: above the peaks of photographs
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of BT.601
@@ -98,7 +99,7 @@ def _log_power(image: Tensor, side: int) -> tuple[Tensor, int]:
     window = torch.hann_window(side, periodic=True, device=image.device)
     tiles = tiles_of(grey(image.float()), side, side // 2)
     tiles = (tiles - tiles.mean((2, 3), keepdim=True)) * window[:, None] * window
-    floor = ROUNDING * window.square().sum() ** 2
+    floor = (VISIBLE / 2 * window.sum() ** 2) ** 2
     spectrum = torch.view_as_real(torch.fft.fft2(tiles)).square().sum(-1)
     return (spectrum + floor).log().mean(1), tiles.shape[1]
 

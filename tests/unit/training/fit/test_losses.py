@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -176,6 +178,13 @@ def test_a_checkerboard_of_any_size_can_be_lowered(shape: tuple[int, int]) -> No
     before.sum().backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
     assert checkerboard_loss(images - 0.1 * images.grad / images.grad.abs().max()).lt(before).all()
+
+
+@pytest.mark.parametrize("loss", [checkerboard_loss, pattern_loss])
+def test_only_what_can_be_seen_counts(loss: Callable[[Tensor], Tensor]) -> None:
+    y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    wave = (torch.cos(torch.pi * x / 2) * torch.cos(torch.pi * y / 2)).expand(1, 3, 128, 128) / 255
+    assert loss(0.5 + 0.2 * wave) < 0.01 * loss(0.5 + 5 * wave)
 
 
 def test_a_checkerboard_is_not_lowered_by_a_weave_beside_it() -> None:
