@@ -17,7 +17,7 @@ from training.fit.checkpoint import TrainState
 from training.fit.collapse import CollapseDetector
 from training.fit.data import Batch, Batches
 from training.fit.device import autocast, rank_and_world_size
-from training.fit.losses import PerceptualLoss, checkerboard_loss, color_loss
+from training.fit.losses import PerceptualLoss, checkerboard_loss, color_loss, pattern_loss
 from training.fit.objective import Penalties, Weights, objective, training_loss
 from training.fit.validation import ValidationLoss, ValidationSet
 
@@ -35,6 +35,7 @@ class Losses:
     objective: float
     peaks: float
     checkerboard: float
+    pattern: float
     color: float
     adversarial: float
     total: float
@@ -158,6 +159,7 @@ def _compute_gradients(
     penalties = Penalties(
         peaks,
         checkerboard_loss(pastiche, state.model.network.stride),
+        pattern_loss(pastiche),
         color_loss(pastiche, photo),
         torch.zeros_like(peaks) if play is None else play.generator,
     )

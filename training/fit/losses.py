@@ -8,6 +8,7 @@ does not depend on the scale of a loss network's features.
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.fit.features import LossNetwork
@@ -15,6 +16,11 @@ from training.fit.features import LossNetwork
 TILE = 32  # pixels; side of the squares whose spectra are computed
 PERIOD = 4  # pixels; the stride of Johnson's layout
 PERIODS_IN_TILE = 8  # of a grid, in the squares whose spectra show it
+PATTERN_TILE = 64  # pixels; side of the squares whose spectra show regular patterns
+AROUND = 6  # frequencies on each side of one that are its surroundings
+LOWEST = 5  # waves in a tile; the spectrum of any picture bends below
+VISIBLE = 0.5 / 255  # amplitude of a wave; weaker ones are lost when the picture is rounded
+NOISE = 3.5  # nepers, divided by the root of the number of tiles: above the peaks of photographs
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of BT.601
 ROUNDING = (1 / 255) ** 2 / 12  # variance of 8-bit rounding; keeps flat tiles from dominating
@@ -61,20 +67,54 @@ def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
     at least 8 periods.
     """
     side = PERIODS_IN_TILE * period
-    window = torch.hann_window(side, periodic=True, device=image.device)
-    tiles = tiles_of(grey(image.float()), side, side // 2)
-    tiles = (tiles - tiles.mean((2, 3), keepdim=True)) * window[:, None] * window
-    floor = ROUNDING * window.square().sum() ** 2
-    spectrum = torch.view_as_real(torch.fft.fft2(tiles)).square().sum(-1)
-    power = (spectrum + floor).log().mean(1)
+    power, _ = _log_power(image, side)
     # The Hann window leaks a peak into its next neighbours, so compare with those three away.
     up_down, across = ((power.roll(3, axis) + power.roll(-3, axis)) / 2 for axis in (1, 2))
     # Horizontal and vertical edges put their energy on the axes: compare those along the axis.
     bins = torch.arange(side, device=image.device)
     neighbours = torch.where(bins[:, None] == 0, across, (up_down + across) / 2)
     neighbours = torch.where((bins == 0) & (bins[:, None] > 0), up_down, neighbours)
-    peaks = (power - neighbours)[:, ::PERIODS_IN_TILE, ::PERIODS_IN_TILE]
+    # No gradient to the neighbours: a fit would hide its grid behind a weave at their frequencies.
+    peaks = (power - neighbours.detach())[:, ::PERIODS_IN_TILE, ::PERIODS_IN_TILE]
     return peaks.flatten(1)[:, 1:].exp()
+
+
+def pattern_loss(image: Tensor) -> Tensor:
+    """Mean squared height of all peaks of the spectrum, in nepers, per sample: [N].
+
+    A weave, hatch or row of rings is a peak that stands above the median of its surroundings in the
+    whole picture; strokes and textures have none, in photographs or in paintings. Periods of more
+    than PATTERN_TILE / LOWEST pixels do not count. H and W must be at least 32.
+    """
+    side = min(PATTERN_TILE, *image.shape[2:])
+    power, tiles = _log_power(image, side)
+    frequency = torch.fft.fftfreq(side, device=image.device) * side
+    counts = (frequency[:, None].square() + frequency.square()).sqrt() >= LOWEST
+    peaks = power - _surroundings(power.detach())
+    return (peaks - NOISE / tiles**0.5).clamp_min(0).square()[:, counts].mean(1)
+
+
+def _log_power(image: Tensor, side: int) -> tuple[Tensor, int]:
+    """The log power spectrum [N, side, side], a mean over tiles, and the number of tiles."""
+    window = torch.hann_window(side, periodic=True, device=image.device)
+    tiles = tiles_of(grey(image.float()), side, side // 2)
+    tiles = (tiles - tiles.mean((2, 3), keepdim=True)) * window[:, None] * window
+    floor = (VISIBLE / 2 * window.sum() ** 2) ** 2
+    spectrum = torch.view_as_real(torch.fft.fft2(tiles)).square().sum(-1)
+    return (spectrum + floor).log().mean(1), tiles.shape[1]
+
+
+def _surroundings(power: Tensor) -> Tensor:
+    """The median of each frequency's neighbours, [N, S, S] of the same.
+
+    The highest of three: of a square, a row and a column around it. Horizontal and vertical edges
+    put their energy on the axes.
+    """
+    around = F.pad(power[:, None], (AROUND,) * 4, mode="circular")[:, 0]
+    length = 2 * AROUND + 1
+    squares = around.unfold(1, length, 1).unfold(2, length, 1)
+    sets = (squares.flatten(3), squares[..., AROUND, :], squares[..., AROUND])
+    return torch.stack([values.median(3).values for values in sets]).amax(0)
 
 
 def grey(image: Tensor) -> Tensor:

@@ -131,6 +131,9 @@ class Recipe(BaseModel):
     checkerboard_weight: Weight = Field(
         default=0.1, description="penalty on the pixel grid of upsampling"
     )
+    pattern_weight: Weight = Field(
+        default=0.0, description="penalty on regular patterns of any period"
+    )
     peak_weight: Weight = Field(default=3.0, description="penalty on isolated large activations")
     color_weight: Weight = Field(default=0.0, description="penalty on changes of chroma")
     adversarial_weight: Weight = Field(default=0.0, description="0: no discriminator")

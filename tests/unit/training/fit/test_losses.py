@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from training.fit.losses import (
     color_loss,
     gram_matrix,
     grid_spectrum,
+    pattern_loss,
     relative_error,
     total_variation,
 )
@@ -175,6 +178,49 @@ def test_a_checkerboard_of_any_size_can_be_lowered(shape: tuple[int, int]) -> No
     before.sum().backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
     assert checkerboard_loss(images - 0.1 * images.grad / images.grad.abs().max()).lt(before).all()
+
+
+@pytest.mark.parametrize("loss", [checkerboard_loss, pattern_loss])
+def test_only_what_can_be_seen_counts(loss: Callable[[Tensor], Tensor]) -> None:
+    y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    wave = (torch.cos(torch.pi * x / 2) * torch.cos(torch.pi * y / 2)).expand(1, 3, 128, 128) / 255
+    assert loss(0.5 + 0.2 * wave) < 0.01 * loss(0.5 + 5 * wave)
+
+
+def test_a_checkerboard_is_not_lowered_by_a_weave_beside_it() -> None:
+    image = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * torch.arange(128) / 4)
+    image.requires_grad_()
+    checkerboard_loss(image).sum().backward()  # type: ignore[no-untyped-call]
+    assert image.grad is not None
+    # A quarter is the grid's frequency; it is compared with those of 3/32 more and less.
+    energy = torch.fft.fft(image.grad[0].mean((0, 1))).abs()
+    assert energy[128 // 4 - 12] < 0.1 * energy[128 // 4]
+
+
+@pytest.mark.parametrize("period", [3.4, 5.3, 8.0, 11.0])
+@pytest.mark.parametrize("shape", [(64, 64), (70, 100), (128, 200)])
+def test_a_weave_of_any_period_is_a_pattern(shape: tuple[int, int], period: float) -> None:
+    y, x = torch.meshgrid(*(torch.arange(side) for side in shape), indexing="ij")
+    plain = grey_noise(1, 3, *shape)
+    weave = plain + 0.1 * torch.cos(2 * torch.pi * x / period) * torch.cos(2 * torch.pi * y / 4)
+    assert pattern_loss(plain).item() < 1e-3
+    assert pattern_loss(weave).item() > max(1e-3, 10 * pattern_loss(plain).item())
+
+
+def test_edges_and_flat_pictures_have_no_pattern() -> None:
+    edges = grey_noise(1, 3, 128, 128) * 0.1 + (torch.arange(128) // 40 % 2)[:, None]
+    flat = torch.full((1, 3, 128, 128), 0.5)
+    assert pattern_loss(torch.cat([edges, flat])).max() < 1e-3
+
+
+def test_a_pattern_is_not_lowered_by_energy_around_it() -> None:
+    image = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * torch.arange(128) / 4)
+    image.requires_grad_()
+    pattern_loss(image).sum().backward()  # type: ignore[no-untyped-call]
+    assert image.grad is not None
+    energy = torch.fft.fft(image.grad[0].mean((0, 1))).abs()
+    assert energy[:65].argmax() == 128 // 4
+    assert energy[128 // 4 - 6] < 0.1 * energy[128 // 4]
 
 
 def test_each_picture_of_a_batch_has_its_own_spectrum() -> None:
