@@ -17,10 +17,11 @@ TILE = 32  # pixels; side of the squares whose spectra are computed
 PERIOD = 4  # pixels; the stride of Johnson's layout
 PERIODS_IN_TILE = 8  # of a grid, in the squares whose spectra show it
 PATTERN_TILE = 64  # pixels; side of the squares whose spectra show regular patterns
-AROUND = 6  # frequencies on each side of one that are its surroundings
-LOWEST = 5  # waves in a tile; the spectrum of any picture bends below
+AROUND = 4  # frequencies on each side of one that are its surroundings
+LOWEST = 3  # waves in a tile; the spectrum of any picture bends below
 VISIBLE = 0.5 / 255  # amplitude of a wave; weaker ones are lost when the picture is rounded
-NOISE = 3.5  # nepers, divided by the root of the number of tiles: above the peaks of photographs
+PLAIN = 0.75  # nepers; the highest peaks of most photographs and paintings are lower
+ONE_TILE = 2.0  # nepers, divided by the number of tiles: how much higher chance takes them
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of BT.601
 ROUNDING = (1 / 255) ** 2 / 12  # variance of 8-bit rounding; keeps flat tiles from dominating
@@ -67,7 +68,7 @@ def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
     at least 8 periods.
     """
     side = PERIODS_IN_TILE * period
-    power, _ = _log_power(image, side)
+    power = _log_power(image, side).mean(1)
     # The Hann window leaks a peak into its next neighbours, so compare with those three away.
     up_down, across = ((power.roll(3, axis) + power.roll(-3, axis)) / 2 for axis in (1, 2))
     # Horizontal and vertical edges put their energy on the axes: compare those along the axis.
@@ -82,26 +83,31 @@ def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
 def pattern_loss(image: Tensor) -> Tensor:
     """Mean squared height of all peaks of the spectrum, in nepers, per sample: [N].
 
-    A weave, hatch or row of rings is a peak that stands above the median of its surroundings in the
-    whole picture; strokes and textures have none, in photographs or in paintings. Periods of more
-    than PATTERN_TILE / LOWEST pixels do not count. H and W must be at least 32.
+    A weave, hatch or row of rings is a narrow peak in the spectrum of the places that it covers;
+    strokes and textures have none, in photographs or in paintings. The energy of each tile is
+    divided by that of neighbouring frequencies, and the mean over tiles is arithmetic, so that a
+    pattern counts even in a small part of the picture. Peaks as high as those of photographs do
+    not count, nor do periods of more than PATTERN_TILE / LOWEST pixels. H and W must be at least 32.
     """
     side = min(PATTERN_TILE, *image.shape[2:])
-    power, tiles = _log_power(image, side)
+    power = _log_power(image, side)
+    around = F.pad(power.detach(), (AROUND,) * 4, mode="circular")
+    heights = (power - F.avg_pool2d(around, 2 * AROUND + 1, stride=1)).exp().mean(1).log()
+    peaks = heights - _surroundings(heights.detach())
     frequency = torch.fft.fftfreq(side, device=image.device) * side
     counts = (frequency[:, None].square() + frequency.square()).sqrt() >= LOWEST
-    peaks = power - _surroundings(power.detach())
-    return (peaks - NOISE / tiles**0.5).clamp_min(0).square()[:, counts].mean(1)
+    plain = PLAIN + ONE_TILE / power.shape[1]
+    return (peaks - plain).clamp_min(0).square()[:, counts].mean(1)
 
 
-def _log_power(image: Tensor, side: int) -> tuple[Tensor, int]:
-    """The log power spectrum [N, side, side], a mean over tiles, and the number of tiles."""
+def _log_power(image: Tensor, side: int) -> Tensor:
+    """The log power spectra [N, tiles, side, side] of the squares that cover the picture."""
     window = torch.hann_window(side, periodic=True, device=image.device)
     tiles = tiles_of(grey(image.float()), side, side // 2)
     tiles = (tiles - tiles.mean((2, 3), keepdim=True)) * window[:, None] * window
     floor = (VISIBLE / 2 * window.sum() ** 2) ** 2
     spectrum = torch.view_as_real(torch.fft.fft2(tiles)).square().sum(-1)
-    return (spectrum + floor).log().mean(1), tiles.shape[1]
+    return (spectrum + floor).log()
 
 
 def _surroundings(power: Tensor) -> Tensor:

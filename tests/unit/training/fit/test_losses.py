@@ -207,6 +207,15 @@ def test_a_weave_of_any_period_is_a_pattern(shape: tuple[int, int], period: floa
     assert pattern_loss(weave).item() > max(1e-3, 10 * pattern_loss(plain).item())
 
 
+def test_a_pattern_in_a_corner_counts() -> None:
+    y, x = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
+    rings = 0.1 * torch.cos(2 * torch.pi * x / 16) * torch.cos(2 * torch.pi * y / 16)
+    rings[96:] = rings[:, 96:] = 0
+    plain = grey_noise(1, 3, 256, 256)
+    assert pattern_loss(plain).item() < 1e-5
+    assert pattern_loss(plain + rings).item() > 1e-3
+
+
 def test_edges_and_flat_pictures_have_no_pattern() -> None:
     edges = grey_noise(1, 3, 128, 128) * 0.1 + (torch.arange(128) // 40 % 2)[:, None]
     flat = torch.full((1, 3, 128, 128), 0.5)
