@@ -87,7 +87,8 @@ def pattern_loss(image: Tensor) -> Tensor:
     strokes and textures have none, in photographs or in paintings. The energy of each tile is
     divided by that of neighbouring frequencies, and the mean over tiles is arithmetic, so that a
     pattern counts even in a small part of the picture. Peaks as high as those of photographs do
-    not count, nor do periods of more than PATTERN_TILE / LOWEST pixels. H and W must be at least 32.
+    not count, nor do periods of more than PATTERN_TILE / LOWEST pixels. H and W must be at least
+    32.
     """
     side = min(PATTERN_TILE, *image.shape[2:])
     power = _log_power(image, side)
