@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ..engine.heap import keep_memory
 from .loading import model_options, settings_of
 
 
@@ -18,6 +19,7 @@ def serve(
 
     It also reads the PASTICHE_... environment variables of docs/settings.md.
     """
+    keep_memory()  # NumPy, imported next, starts threads
     from ..http.server import serve as run  # importing the web framework takes half a second
 
     run(settings_of(models=models, device=device, host=host, port=port))

@@ -1,9 +1,7 @@
 """Devices and sessions. The only module that imports ONNX Runtime; it translates its exceptions."""
 
-import ctypes
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +11,7 @@ import numpy as np
 
 from ..errors import DeviceUnavailable, InferenceFailed, ModelFolderError, OutOfMemory
 from ..settings import DeviceName
+from .heap import keep_memory
 
 try:
     import onnxruntime as ort
@@ -228,23 +227,6 @@ def _identity_graph() -> bytes:
     node = field(1, b"x") + field(2, b"y") + field(4, b"Identity")
     graph = field(1, node) + field(2, b"g") + field(11, value(b"x")) + field(12, value(b"y"))
     return b"\x08\x09" + field(7, graph) + field(8, b"\x10\x11")
-
-
-@cache
-def keep_memory() -> bool:
-    """Let this process reuse freed memory instead of returning it to the system; return success.
-
-    By default glibc returns every large block to the system and gets it back zeroed, which slows
-    down large images. Keeping the blocks, in one heap for all threads and without mapping any of
-    them separately, takes less memory than ONNX Runtime's arenas. glibc decides once how many heaps
-    to have, when a second thread first allocates: call this before.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is None:
-        return False
-    arena_max, mmap_max, top_pad, trim_threshold = -8, -4, -2, -1  # from malloc.h
-    wanted = ((arena_max, 1), (mmap_max, 0), (top_pad, 2**28), (trim_threshold, 2**30))
-    return all(mallopt(name, value) == 1 for name, value in wanted)
 
 
 @cache

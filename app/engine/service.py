@@ -11,7 +11,7 @@ from ..errors import DeviceUnavailable, ModelFolderError, NotReady, PasticheErro
 from ..metrics import Metrics
 from ..options import GenerateOptions, Options
 from ..settings import Settings
-from .device import Device, OnnxSession, OpenSession, keep_memory, pick_device
+from .device import Device, OnnxSession, OpenSession, pick_device
 from .gallery import Gallery
 from .memory import DeviceMemory
 from .pipeline import EncodedPastiche, EncodedTexture, Pipeline
@@ -34,7 +34,6 @@ class Service:
         self, settings: Settings, metrics: Metrics, open_session: OpenSession = OnnxSession
     ) -> None:
         """Start the scheduler; registers the collector of GPU memory with `metrics`."""
-        keep_memory()  # before there are threads
         self.settings, self.metrics = settings, metrics
         self.scheduler = Scheduler(
             settings.queue_pixels, settings.batch_pixels, metrics, settings.deadline_seconds

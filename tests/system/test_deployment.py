@@ -149,7 +149,7 @@ def services() -> dict[str, dict[str, Any]]:
 REPLICAS = ("pastiche", "pastiche-gpu")
 
 
-PAGES = ["README.md", "Dockerfile", "docker-compose.yml", "docs/operations.md"]
+PAGES = ["Dockerfile", "docker-compose.yml", "docs/operations.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
