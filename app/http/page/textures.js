@@ -10,7 +10,7 @@ const SETTLE = 150; // milliseconds
 
 export class Textures {
   #controller = null;
-  #timer = 0;
+  #timer = null;
   #shown = null;
 
   /** settings: the part of the settings for textures; ask(error, retry): explains an error. */
@@ -77,6 +77,7 @@ export class Textures {
   paint(delay = 0) {
     this.stop();
     this.update();
+    dom.textureDownload.disabled = true; // what is shown is not what is asked for
     this.#timer = setTimeout(() => this.#paint(), delay);
   }
 
@@ -96,8 +97,8 @@ export class Textures {
   }
 
   async #paint() {
+    this.#timer = null;
     dom.textureStatus.textContent = "Painting…";
-    dom.textureDownload.disabled = true;
     const { style, isTileable } = this.settings;
     try {
       const result = await this.#send(this.settings.format);
@@ -106,7 +107,7 @@ export class Textures {
       await showBlob(dom.texture, result.blob);
       dom.textureRepeat.style.backgroundImage = `url("${dom.texture.src}")`;
       this.#repeat(isTileable && dom.textureRepeated.getAttribute("aria-pressed") === "true");
-      dom.textureDownload.disabled = false;
+      dom.textureDownload.disabled = this.#timer !== null;
       dom.textureStatus.textContent =
         `${this.#title(style)}, painted in ${describeSeconds(result.seconds)} on the ${describeDevice(result.device)}`;
     } catch (error) {
