@@ -187,13 +187,18 @@ def test_only_what_can_be_seen_counts(loss: Callable[[Tensor], Tensor]) -> None:
     assert loss(0.5 + 0.2 * wave) < 0.01 * loss(0.5 + 5 * wave)
 
 
-def test_a_checkerboard_is_not_lowered_by_a_weave_beside_it() -> None:
+def gradient_at_a_wave(loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """The amplitudes of the frequencies of a loss's gradient, for a wave of 32 of 128."""
     image = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * torch.arange(128) / 4)
     image.requires_grad_()
-    checkerboard_loss(image).sum().backward()  # type: ignore[no-untyped-call]
+    loss(image).sum().backward()  # type: ignore[no-untyped-call]
     assert image.grad is not None
+    return torch.fft.fft(image.grad[0].mean((0, 1))).abs()
+
+
+def test_a_checkerboard_is_not_lowered_by_a_weave_beside_it() -> None:
+    energy = gradient_at_a_wave(checkerboard_loss)
     # A quarter is the grid's frequency; it is compared with those of 3/32 more and less.
-    energy = torch.fft.fft(image.grad[0].mean((0, 1))).abs()
     assert energy[128 // 4 - 12] < 0.1 * energy[128 // 4]
 
 
@@ -223,11 +228,7 @@ def test_edges_and_flat_pictures_have_no_pattern() -> None:
 
 
 def test_a_pattern_is_not_lowered_by_energy_around_it() -> None:
-    image = grey_noise(1, 3, 128, 128) + 0.1 * torch.cos(2 * torch.pi * torch.arange(128) / 4)
-    image.requires_grad_()
-    pattern_loss(image).sum().backward()  # type: ignore[no-untyped-call]
-    assert image.grad is not None
-    energy = torch.fft.fft(image.grad[0].mean((0, 1))).abs()
+    energy = gradient_at_a_wave(pattern_loss)
     assert energy[:65].argmax() == 128 // 4
     assert energy[128 // 4 - 6] < 0.1 * energy[128 // 4]
 
