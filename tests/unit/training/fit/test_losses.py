@@ -193,7 +193,8 @@ def gradient_at_a_wave(loss: Callable[[Tensor], Tensor]) -> Tensor:
     image.requires_grad_()
     loss(image).sum().backward()  # type: ignore[no-untyped-call]
     assert image.grad is not None
-    return torch.fft.fft(image.grad[0].mean((0, 1))).abs()
+    amplitudes: Tensor = torch.fft.fft(image.grad[0].mean((0, 1))).abs()
+    return amplitudes
 
 
 def test_a_checkerboard_is_not_lowered_by_a_weave_beside_it() -> None:
