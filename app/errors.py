@@ -29,7 +29,7 @@ PasticheError
 |-- DeviceUnavailable           the requested device does not work (start-up)
 `-- SettingsError               a setting is invalid (start-up)
 
-`pixels.images` translates Pillow's exceptions into these, `engine.device` those of ONNX Runtime.
+`pixels.images` translates Pillow's exceptions into these, `engine.devices` those of the runtimes.
 """
 
 from collections.abc import Mapping

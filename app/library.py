@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from .engine.device import Device, pick_device
+from .engine.devices.choice import pick_device
+from .engine.devices.device import Device
 from .engine.gallery import Brush, Gallery
 from .engine.network import Network
 from .errors import BadOption

@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     )
     device: DeviceName = Field(
         default="auto",
-        description="device for inference; auto picks the first of cuda, openvino and cpu that "
-        "works, naming a device disables the fallback",
+        description="device for inference; auto picks the first of cuda, openvino (if the CPU "
+        "computes in bfloat16) and cpu that works, naming a device disables the fallback",
     )
     threads: int = Field(
         default=0,

@@ -17,7 +17,7 @@ PACKAGES = (
     "numpy",
     "onnxruntime",
     "onnxruntime-gpu",
-    "onnxruntime-ep-openvino",
+    "openvino",
     "pillow",
     "pillow-heif",
 )
@@ -43,7 +43,7 @@ def doctor(models: tuple[Path, ...] | None, device: str | None) -> int:
         if format not in readable:
             click.echo(f"  not {format}: it takes {HEIF_EXTRA}")
     settings = settings_of(models=models, device=device)
-    from ..engine.device import refusals  # fails with a clear message without ONNX Runtime
+    from ..engine.devices.choice import refusals  # fails with a clear message without ONNX Runtime
     from ..pixels.canvas import Finish
 
     pastiche = load(settings)

@@ -1,1 +1,1 @@
-"""Inference: devices, sessions, networks, the queue. `device` alone imports ONNX Runtime."""
+"""Inference: devices, sessions, networks, the queue. `devices` alone imports the runtimes."""

@@ -28,7 +28,8 @@ from ..model_folder import (
     read_folder,
 )
 from ..settings import TILE_PIXELS
-from .device import Device, OnnxSession, OpenSession
+from .devices.choice import open_session
+from .devices.device import Device, OpenSession
 from .generator import Generator
 from .network import Network
 from .watch import Fingerprint, fingerprint
@@ -92,7 +93,7 @@ class Gallery:
         device: Device,
         tile_pixels: int = TILE_PIXELS,
         previous: "Gallery | None" = None,
-        open_session: OpenSession = OnnxSession,
+        open_session: OpenSession = open_session,
     ) -> None:
         """Load every model folder in `models`; those that cannot be loaded are logged and skipped.
 

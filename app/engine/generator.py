@@ -8,7 +8,8 @@ from ..errors import BadOption, BadOutput, ModelFolderError, OutOfMemory
 from ..model_folder import GeneratorReference, ModelFolder, Vector
 from ..pixels.images import Pixels
 from ..settings import TILE_PIXELS
-from .device import CUDA, Device, OnnxSession, OpenSession, Session
+from .devices.choice import open_session
+from .devices.device import CUDA, Device, OpenSession, Session
 from .network import SINGLE_VALUE, is_flat
 from .noise import Noise, noise_map
 from .reference import compare
@@ -30,7 +31,7 @@ class Generator:
         folder: ModelFolder,
         device: Device,
         tile_pixels: int = TILE_PIXELS,
-        open_session: OpenSession = OnnxSession,
+        open_session: OpenSession = open_session,
     ) -> None:
         """Load the graph; textures of more than tile_pixels / TILE_SHARE are made in tiles.
 

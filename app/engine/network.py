@@ -8,7 +8,8 @@ from ..errors import BadOutput, OutOfMemory
 from ..model_folder import ModelFolder, Reference, Vector, pattern
 from ..pixels.images import Pixels, resize
 from ..settings import TILE_PIXELS
-from .device import Device, OnnxSession, OpenSession, Session
+from .devices.choice import open_session
+from .devices.device import Device, OpenSession, Session
 from .reference import compare
 
 SINGLE_VALUE = "the network painted a single value instead of a picture"
@@ -24,7 +25,7 @@ class Network:
         folder: ModelFolder,
         device: Device,
         tile_pixels: int = TILE_PIXELS,
-        open_session: OpenSession = OnnxSession,
+        open_session: OpenSession = open_session,
     ) -> None:
         """Load the graphs; images of more than `tile_pixels` are painted in tiles.
 

@@ -11,7 +11,8 @@ from ..errors import DeviceUnavailable, ModelFolderError, NotReady, PasticheErro
 from ..metrics import Metrics
 from ..options import GenerateOptions, Options
 from ..settings import Settings
-from .device import Device, OnnxSession, OpenSession, pick_device
+from .devices.choice import open_session, pick_device
+from .devices.device import Device, OpenSession
 from .gallery import Gallery
 from .memory import DeviceMemory
 from .pipeline import EncodedPastiche, EncodedTexture, Pipeline
@@ -31,7 +32,7 @@ class Service:
     """
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, open_session: OpenSession = OnnxSession
+        self, settings: Settings, metrics: Metrics, open_session: OpenSession = open_session
     ) -> None:
         """Start the scheduler; registers the collector of GPU memory with `metrics`."""
         self.settings, self.metrics = settings, metrics

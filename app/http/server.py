@@ -16,7 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from .. import __version__, logs
-from ..engine.device import OnnxSession, OpenSession
+from ..engine.devices.choice import open_session
+from ..engine.devices.device import OpenSession
 from ..engine.service import Service
 from ..metrics import Metrics
 from ..settings import Settings
@@ -40,7 +41,7 @@ SWITCH_SECONDS = 0.0005
 MAX_TURNS = 1000  # of the event loop, while waiting for the port to have no pending connections
 
 
-def create_app(settings: Settings, open_session: OpenSession = OnnxSession) -> FastAPI:
+def create_app(settings: Settings, open_session: OpenSession = open_session) -> FastAPI:
     """Create an application. It answers immediately and becomes ready when its models are loaded.
 
     Raises SettingsError if OpenTelemetry is enabled but not installed.
@@ -163,7 +164,7 @@ def _exit_immediately(sig: int) -> None:
     os._exit(128 + sig)
 
 
-def make_server(settings: Settings, open_session: OpenSession = OnnxSession) -> Server:
+def make_server(settings: Settings, open_session: OpenSession = open_session) -> Server:
     """Create the application and its server, without starting it."""
     app = create_app(settings, open_session)
     limit = connection_limit(settings.connections, RESERVE)

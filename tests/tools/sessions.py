@@ -4,7 +4,8 @@ import threading
 
 import numpy as np
 
-from app.engine.device import Device, OnnxSession, Session
+from app.engine.devices.choice import open_session
+from app.engine.devices.device import Device, Session
 
 TIMEOUT = 120  # seconds; far longer than any test holds a session
 
@@ -23,7 +24,7 @@ class Sessions:
     def open(self, graph: bytes, device: Device, name: str) -> Session:
         if self.open_error is not None:
             raise self.open_error
-        return _ControlledSession(OnnxSession(graph, device, name), self)
+        return _ControlledSession(open_session(graph, device, name), self)
 
 
 class _ControlledSession:

@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import logs
-from app.engine.device import Device, OnnxSession, Session
+from app.engine.devices.choice import open_session
+from app.engine.devices.device import Device, Session
 from app.http.server import make_server
 from app.model_folder import pattern
 from app.settings import read_settings
@@ -67,13 +68,13 @@ def main() -> None:
     settings = read_settings()
     logs.configure(settings.log_level, settings.log_format)
 
-    def open_session(graph: bytes, device: Device, name: str) -> Session:
-        session = OnnxSession(graph, device, name)
+    def open_slowly(graph: bytes, device: Device, name: str) -> Session:
+        session = open_session(graph, device, name)
         if options.seconds_per_pixel and not name.endswith("/freeze"):
             return SleepingSession(session, options.seconds_per_pixel)
         return session
 
-    server = make_server(settings, open_session)
+    server = make_server(settings, open_slowly)
     if options.leak:
         app = server.config.app
         assert isinstance(app, FastAPI)

@@ -17,6 +17,7 @@ from training.fit.errors import TrainingError
 from training.fit.recipe import Recipe
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+ENLARGEMENT = 4  # at most; a face or sky of a large photo is that smooth
 SMALLEST_PAINTING = 64  # pixels; smaller pictures show no brush strokes
 _READ_ERRORS = (
     OSError,
@@ -140,7 +141,8 @@ class Batches(Dataset[Batch]):
     def _crop(self, side: int, rng: random.Random, unreadable: list[str]) -> NDArray[np.uint8]:
         for photo in self._candidates(rng):
             try:
-                return np.asarray(random_crop(read_image(photo), side, rng))
+                enlarged = rng.random() < self.recipe.enlarged_share
+                return np.asarray(random_crop(read_image(photo), side, rng, enlarged))
             except DataError as error:
                 unreadable.append(str(error))
         raise DataError(f"none of the {len(self.photos)} photos can be read; {unreadable[-1]}")
@@ -151,13 +153,20 @@ class Batches(Dataset[Batch]):
         yield from rng.sample(self.photos, len(self.photos))
 
 
-def random_crop(image: Image.Image, side: int, rng: random.Random) -> Image.Image:
+def random_crop(
+    image: Image.Image, side: int, rng: random.Random, enlarged: bool = False
+) -> Image.Image:
     """Cut a square at a random position and scale, mirror it half the time, resize it to `side`.
 
-    The square covers between half and all of the picture's shorter side.
+    The square covers between half and all of the picture's shorter side. If `enlarged`, its own
+    side is between `side` / ENLARGEMENT and `side`.
     """
     shorter = min(image.size)
-    window = min(shorter, max(side, round(shorter * rng.uniform(0.5, 1.0))))
+    if enlarged:
+        window = round(side * ENLARGEMENT ** -rng.random())
+    else:
+        window = max(side, round(shorter * rng.uniform(0.5, 1.0)))
+    window = min(shorter, window)
     left = rng.randint(0, image.width - window)
     top = rng.randint(0, image.height - window)
     box = (left, top, left + window, top + window)

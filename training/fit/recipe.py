@@ -148,6 +148,9 @@ class Recipe(BaseModel):
     gradient_penalty: Weight | None = Field(default=None, description="default: the loss's")
     spectral_norm: bool | None = Field(default=None, description="default: the loss's")
     painting_size: int = Field(default=512, ge=64, description="shorter side, pixels")
+    enlarged_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of the crops that are cut smaller and enlarged"
+    )
     learning_rate: float = Field(
         default=0.02, gt=0, description="peak rate of Muon, for the convolutions"
     )

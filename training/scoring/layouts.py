@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from app.engine.device import CPU, Device, OnnxSession
+from app.engine.devices.choice import open_session, pick_device
+from app.engine.devices.device import CPU, Device
+from app.errors import DeviceUnavailable
 from training.fit.errors import TrainingError
 from training.fit.networks.layout import CompactLayout, JohnsonLayout, Layout
 from training.fit.networks.transform import TransformNetwork
@@ -114,7 +116,12 @@ def _contenders() -> tuple[dict[str, Contender], dict[str, int]]:
     torch.manual_seed(0)
     networks = {name: layout.build().eval() for name, layout in LAYOUTS.items()}
     contenders = {EAGER: _eager(networks["johnson 32"])}
-    contenders |= {name: _session(network) for name, network in networks.items()}
+    on_cpu = Device("cpu", CPU, "float32", threads=1)
+    contenders |= {name: _session(network, on_cpu) for name, network in networks.items()}
+    with suppress(DeviceUnavailable):
+        openvino = pick_device("openvino", threads=1)
+        name = f"compact, OpenVINO, {openvino.precision}"
+        contenders[name] = _session(networks["compact"], openvino)
     parameters = {
         name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
     }
@@ -132,9 +139,8 @@ def _eager(network: TransformNetwork) -> Contender:
     return run
 
 
-def _session(network: TransformNetwork) -> Contender:
-    graph = build_graph(network, "stylize").SerializeToString()
-    session = OnnxSession(graph, Device("cpu", CPU, "float32", threads=1))
+def _session(network: TransformNetwork, device: Device) -> Contender:
+    session = open_session(build_graph(network, "stylize").SerializeToString(), device)
     style = network.neutral_style()[None].numpy()
 
     def run(side: int) -> Timing:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from app.engine.device import CPU, Device
+from app.engine.devices.device import CPU, Device
 from app.engine.network import Network
 from app.model_folder import ModelFolder
 from training.fit.data import load_image, load_painting

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from app.engine.device import CPU, Device
+from app.engine.devices.device import CPU, Device
 from app.engine.network import Network
 from app.model_folder import ModelFolder, Style, read_folder
 from app.pixels.canvas import Finish, canvas, finished

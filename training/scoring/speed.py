@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from app.engine import device
-from app.engine.device import CPU, Device
+from app.engine.devices.choice import pick_device
+from app.engine.devices.device import CPU, Device
 from app.engine.network import Network
 from app.model_folder import ModelFolder, read_folder
 from app.pixels.images import encode, from_pillow
@@ -64,7 +64,7 @@ def bench(
     WeightsError.
     """
     folder = read_folder(path)
-    picked = device.pick_device()
+    picked = pick_device()
     contenders = _Contenders(
         folder,
         load_network(folder).eval(),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from app.engine.device import CPU, Device
+from app.engine.devices.device import CPU, Device
 from app.engine.gallery import Gallery
 from app.model_folder import WEIGHTS, Style, StyleCard, read_folder, write_card
 from tests.conftest import STYLES

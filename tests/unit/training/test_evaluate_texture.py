@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-from app.engine.device import CPU, Device
+from app.engine.devices.device import CPU, Device
 from app.engine.generator import Generator
 from app.model_folder import read_folder
 from tests.tools.generated import loss_weights, picture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.engine.device import CPU, Device
+from app.engine.devices.device import CPU, Device
 from app.engine.generator import Generator
 from app.errors import ModelFolderError
 from app.model_folder import ModelFolder, read_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine.device import CPU, Device
+from app.engine.devices.device import CPU, Device
 from app.engine.gallery import Gallery
 from app.errors import BadOption, ModelFolderError, NoGenerator, UnknownStyle
 from app.model_folder import (

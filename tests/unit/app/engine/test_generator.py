@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine.device import CPU, CUDA, Device, OnnxSession, Session
+from app.engine.devices.device import CPU, CUDA, Device, Session
+from app.engine.devices.onnx_runtime import OnnxSession
 from app.engine.generator import TILE_SHARE, Generator, _spans
 from app.errors import BadOption, BadOutput, ModelFolderError, OutOfMemory
 from app.model_folder import GENERATOR_GRAPH, read_folder

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from app.engine.device import CPU, Device, OnnxSession, Session
+from app.engine.devices.choice import open_session
+from app.engine.devices.device import CPU, Device, Session
 from app.engine.network import Network, _spans, check_output
 from app.errors import BadOutput, ModelFolderError, OutOfMemory
 from app.model_folder import read_folder, write_card, write_graph
@@ -34,7 +35,7 @@ def test_warming_up_runs_every_graph(models: Path) -> None:
 
     class Recorder:
         def __init__(self, graph: bytes, device: Device, name: str) -> None:
-            self._session, self._name = OnnxSession(graph, device, name), name
+            self._session, self._name = open_session(graph, device, name), name
 
         def run(self, **inputs: np.ndarray) -> np.ndarray:
             run.add(self._name)
@@ -209,13 +210,13 @@ def test_without_memory_for_a_rebuild_the_network_cannot_paint_until_one_succeed
 ) -> None:
     full = False
 
-    def open_session(graph: bytes, device: Device, name: str) -> Session:
+    def open_unless_full(graph: bytes, device: Device, name: str) -> Session:
         if full:
             assert not rebuilt._sessions  # released before new ones are opened
             raise OutOfMemory("full")
-        return OnnxSession(graph, device, name)
+        return open_session(graph, device, name)
 
-    rebuilt = Network(read_folder(folder), ON_CPU, open_session=open_session)
+    rebuilt = Network(read_folder(folder), ON_CPU, open_session=open_unless_full)
     image, style = noise(20, 30), rebuilt.folder.styles["warm"].vector[None]
     full = True
     with pytest.raises(OutOfMemory, match="full"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.engine import probe as probe_module
-from app.engine.device import CPU, Device
+from app.engine.devices.device import CPU, Device
 from app.engine.generator import Generator
 from app.engine.network import Network
 from app.engine.probe import Probe

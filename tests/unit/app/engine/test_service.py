@@ -13,7 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.engine import probe
-from app.engine.device import CPU_BATCH, OnnxSession
+from app.engine.devices.choice import open_session
+from app.engine.devices.device import CPU_BATCH
 from app.engine.gallery import Gallery
 from app.engine.service import Service
 from app.errors import BadOutput, DeviceUnavailable, OutOfMemory
@@ -45,7 +46,7 @@ def running(
     settings = read_settings(
         **{"models": models, "device": "cpu", "threads": 1, "reload_seconds": 0.02, **more}
     )
-    app = create_app(settings, sessions.open if sessions else OnnxSession)
+    app = create_app(settings, sessions.open if sessions else open_session)
     with TestClient(app, raise_server_exceptions=False) as client:
         wait_until_ready(client)
         yield client, app.state.service

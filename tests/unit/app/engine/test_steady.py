@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine.device import pick_device
+from app.engine.devices.choice import pick_device
 from app.engine.gallery import Gallery
 from app.engine.steady import SteadyNetwork
 from tests.tools.image_files import SHADES

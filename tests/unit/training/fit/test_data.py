@@ -178,6 +178,35 @@ def test_a_crop_covers_half_to_all_of_the_shorter_side_and_may_be_mirrored() -> 
     assert max(crop.max() for crop in crops) > 250
 
 
+def test_an_enlarged_crop_covers_a_quarter_of_its_side_to_all_of_it() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(200, axis=0)
+    rng = random.Random(0)
+    crops = [
+        np.asarray(random_crop(Image.fromarray(ramp), 128, rng, enlarged=True)) for _ in range(200)
+    ]
+    spans = [abs(int(crop[0, -1, 0]) - int(crop[0, 0, 0])) for crop in crops]
+    assert 30 <= min(spans) < 36
+    assert 115 < max(spans) <= 128
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_share_of_enlarged_crops_is_the_recipes(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    enlarged: list[bool] = []
+
+    def note(image: Image.Image, side: int, rng: random.Random, wanted: bool) -> Image.Image:
+        enlarged.append(wanted)
+        return random_crop(image, side, rng, wanted)
+
+    monkeypatch.setattr("training.fit.data.random_crop", note)
+    batches = Batches(photos, recipe(0).model_copy(update={"enlarged_share": share}))
+    for step in range(60):
+        batches[step % len(batches)]
+        batches.recipe = batches.recipe.model_copy(update={"seed": step})
+    assert abs(np.mean(enlarged) - share) < 0.15
+
+
 def test_an_unreadable_photo_is_named_and_replaced(photos: list[Path]) -> None:
     for broken in photos[:3]:
         broken.write_bytes(b"no picture")

