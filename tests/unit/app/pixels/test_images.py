@@ -565,6 +565,14 @@ def test_resizing_to_the_same_size_changes_nothing() -> None:
     assert np.array_equal(resize(SHADES, (48, 32)), SHADES)
 
 
+def test_an_enlarged_edge_has_one_low_halo() -> None:
+    edge = np.full((16, 32, 3), 200, np.uint8)
+    edge[:, 16:] = 50
+    large = resize(edge, (128, 64))[32, :, 0].astype(int)
+    assert 200 < large.max() < 215
+    assert (large[:56] == 200).all()  # two pixels of the edge away
+
+
 @pytest.mark.parametrize(
     "mode", ["RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB", "PA", "RGBa"]
 )
