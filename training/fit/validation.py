@@ -62,7 +62,8 @@ def held_out_crops(photos: list[Path], recipe: Recipe, device: torch.device) -> 
     Raises DataError.
     """
     phase = Phase(steps=1, crop=[SIDE], batch=CROPS)
-    batch = Batches(photos, recipe.model_copy(update={"phases": [phase]}))[recipe.steps]
+    as_taken = {"phases": [phase], "enlarged_share": 0.0}
+    batch = Batches(photos, recipe.model_copy(update=as_taken))[recipe.steps]
     return batch.photos.to(device).float() / 255
 
 

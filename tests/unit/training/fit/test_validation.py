@@ -38,6 +38,12 @@ def test_training_never_draws_the_held_out_crops(photos: list[Path]) -> None:
         assert not torch.equal(crops, batches[step].photos.float() / 255)
 
 
+def test_held_out_crops_are_never_enlarged(photos: list[Path]) -> None:
+    recipe = make_recipe()
+    enlarging = recipe.model_copy(update={"enlarged_share": 1.0})
+    assert torch.equal(held_out_crops(photos, enlarging, CPU), held_out_crops(photos, recipe, CPU))
+
+
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_a_validation_set_has_crops_for_every_style(photos: list[Path], count: int) -> None:
     recipe = make_recipe(styles=tuple(f"s{i}" for i in range(count)))
