@@ -197,6 +197,33 @@ def test_the_painting_is_downloaded_in_the_chosen_format(
             assert (image.format, image.size) == (format.upper(), (900, 600))
 
 
+def test_an_animation_can_be_downloaded_as_one(
+    new_page: NewPage, server: str, cat: Path, tmp_path: Path
+) -> None:
+    page = new_page(f"{server}#style=warm")
+    animation = page.locator("#format option[value=animation]")
+    page.locator("#file").set_input_files(cat)
+    expect_painted(page, "Warm")
+    expect(animation).to_be_disabled()
+    with Image.open(cat) as photo:
+        frames = [photo.crop((200 + 60 * i, 100, 290 + 60 * i, 160)) for i in range(3)]
+    moving = tmp_path / "moving.gif"
+    frames[0].save(moving, save_all=True, append_images=frames[1:], duration=100)
+    page.locator("#file").set_input_files(moving)
+    expect(animation).to_be_enabled()
+    expect_painted(page, "Warm")
+    page.locator("#format").select_option("animation")
+    with page.expect_download(timeout=TIMEOUT) as download:
+        page.locator("#download").click()
+    assert download.value.suggested_filename == "moving-warm.gif"
+    with Image.open(download.value.path()) as image:
+        assert (image.format, image.size, getattr(image, "n_frames", 1)) == ("GIF", (90, 60), 3)
+    expect(page.locator("#status")).to_contain_text("Warm, painted in")
+    page.locator("#file").set_input_files(cat)
+    expect_painted(page, "Warm")
+    expect(page.locator("#format")).to_have_value("jpeg")
+
+
 def test_photos_are_dropped_and_pasted(new_page: NewPage, server: str, jpeg: bytes) -> None:
     page = new_page(f"{server}#style=warm")
     give = """([kind, bytes]) => {

@@ -35,7 +35,8 @@ UNFROZEN_RATE = 0.1  # learning rates of an unfrozen fit, as a share of the reci
 MEAN = "the mean of all styles"
 # The settings that a new style takes from the fit of its network.
 INHERITED = {
-    "loss_network", "content_layers", "style_layers", "painting_size", "enlarged_share", "clip_norm",
+    "loss_network", "content_layers", "style_layers", "painting_size", "enlarged_share",
+    "clip_norm",
     *(name for name in Recipe.model_fields if name.endswith("_weight")),
 } - {"adversarial_weight"}  # fmt: skip
 # The settings that `adversarial` brings into effect, and the options for them.

@@ -34,7 +34,7 @@ export async function showBlob(image, blob) {
   if (previous) URL.revokeObjectURL(previous);
 }
 
-const EXTENSIONS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/avif": "avif" };
+const EXTENSIONS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp", "image/avif": "avif", "image/gif": "gif" };
 
 export const extension = (blob) => EXTENSIONS[blob.type] ?? "img";
 

@@ -80,9 +80,12 @@ function optionsFor(chosen) {
     strength: Math.min(settings.strength, boldest),
     size: Math.min(strokeSize(settings.strokes), longest),
     preserve_colors: settings.colors,
-    format: settings.format,
+    format: stillFormat(),
   };
 }
+
+/** The easel shows one frame of an animation. */
+const stillFormat = () => (settings.format === "animation" ? "jpeg" : settings.format);
 
 function paint(isMoving = false) {
   update();
@@ -99,6 +102,8 @@ async function usePhoto(opened) {
   photo?.close();
   photo = opened;
   settings.isSample = photo.isSample;
+  dom.formatAnimation.hidden = dom.formatAnimation.disabled = !photo.isAnimation;
+  if (settings.format === "animation" && !photo.isAnimation) settings.format = "jpeg";
   shown = null;
   notice.hide();
   dom.welcome.hidden = true;
@@ -241,17 +246,22 @@ dom.format.addEventListener("change", () => {
 dom.download.addEventListener("click", async () => {
   const { job } = shown;
   const format = settings.format;
+  const status = dom.status.textContent;
   dom.download.disabled = true;
   try {
     let { blob } = shown;
     if (job.options.format !== format) {
-      const image = await job.photo.copy(job.photo.sentSide);
-      ({ blob } = await patiently(() => post("/stylize", { image, ...job.options, format }), { onWait: () => {} }));
+      const chosen = format === "animation"
+        ? { image: job.photo.file, ...job.options, format: "gif", animation: true }
+        : { image: await job.photo.copy(job.photo.sentSide), ...job.options, format };
+      dom.status.textContent = "Painting…";
+      ({ blob } = await patiently(() => post("/stylize", chosen), { onWait: () => {} }));
     }
     save(blob, `${job.photo.name}-${[...job.styles.keys()].join("-")}.${extension(blob)}`);
   } catch (error) {
     explain(error, () => dom.download.click());
   }
+  dom.status.textContent = status;
   dom.download.disabled = false;
 });
 

@@ -8,12 +8,13 @@ export class Photo {
   #copies = new Map();
 
   /** file: a Blob; width and height are 0 if the browser cannot decode it. */
-  constructor(file, name, width, height, isSample) {
+  constructor(file, name, width, height, isSample, isAnimation = false) {
     this.file = file;
     this.name = name;
     this.width = width;
     this.height = height;
     this.isSample = isSample;
+    this.isAnimation = isAnimation;
     this.sentSide = this.longestSide; // smaller where the server refuses the whole
     this.url = URL.createObjectURL(file);
   }
@@ -65,7 +66,21 @@ export async function openPhoto(file, isSample = false) {
     // The browser does not know the format. The server may.
   }
   const name = (file.name ?? "").replace(/\.[^.]*$/, "") || "photo";
-  return new Photo(file, name, width, height, isSample);
+  return new Photo(file, name, width, height, isSample, await hasFrames(file));
+}
+
+/** Whether a file is an animation. Browsers that cannot count frames take every GIF for one. */
+async function hasFrames(file) {
+  if (!["image/gif", "image/png", "image/apng", "image/webp"].includes(file.type)) return false;
+  try {
+    const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type: file.type });
+    await decoder.completed;
+    const { frameCount } = decoder.tracks.selectedTrack;
+    decoder.close();
+    return frameCount > 1;
+  } catch {
+    return file.type === "image/gif";
+  }
 }
 
 /** Open the sample picture. */

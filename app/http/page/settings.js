@@ -65,7 +65,7 @@ export function address(settings) {
     if (settings.strength !== DEFAULTS.strength) found.strength = settings.strength;
     if (settings.strokes !== DEFAULTS.strokes) found.strokes = settings.strokes;
     if (settings.colors) found.colors = "photo";
-    if (settings.format !== DEFAULTS.format) found.format = settings.format;
+    if (![DEFAULTS.format, "animation"].includes(settings.format)) found.format = settings.format;
     if (settings.isSample) found.photo = "sample";
   }
   const pairs = Object.entries(found).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
