@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from app.errors import ModelFolderError
 from app.model_folder import read_folder, write_atomically
@@ -91,7 +92,9 @@ class TrainState:
         """Load only the network and style vectors of another fit.
 
         path: a checkpoint, or a model folder. A style that the other fit lacks starts at the mean
-        of the others. Raises RecipeError if the network has another shape, WeightsError.
+        of the others. The last stage of the compact layout may have more blocks than the other
+        network; they start as the identity. Raises RecipeError if the network has another shape,
+        WeightsError.
         """
         other = _read_model_folder(path) if path.is_dir() else read_checkpoint(path)
         recipe: dict[str, Any] = other["recipe"]
@@ -99,7 +102,11 @@ class TrainState:
             layout = Recipe.model_validate(recipe).network_layout
             recipe = recipe | {"layout": layout.model_dump(mode="json")}
         layout, own = recipe["layout"], self.recipe.network_layout.model_dump(mode="json")
-        if different := [name for name in own if layout.get(name) != own[name]]:
+        different = [name for name in own if layout.get(name) != own[name]]
+        more = 0
+        if different == ["blocks"] and own["blocks"][:2] == layout["blocks"][:2]:
+            more = max(0, own["blocks"][2] - layout["blocks"][2])
+        if different and not more:
             different = ["layout"] if "name" in different else different
             raise RecipeError(f"{path} was fitted with another {', '.join(different)}")
         weights, ids = dict(other["gallery"]), [style["id"] for style in recipe["styles"]]
@@ -109,6 +116,8 @@ class TrainState:
             mean = weights[name].mean(0)
             rows = [vectors.get(style.id, mean) for style in self.recipe.styles]
             weights[name] = torch.stack(rows)
+        if more:
+            weights = self._deepened(weights)
         if self.model.bold is None:
             del weights["bold"]
         self.model.load_state_dict(weights)
@@ -119,6 +128,19 @@ class TrainState:
             "seconds": round(other["seconds"]),
         }
         self.earlier = [*other.get("earlier", []), entry]
+
+    def _deepened(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add the blocks that a network lacks at its end, such that they change nothing."""
+        fresh = {
+            name: torch.zeros_like(value) if ".project." in name else value
+            for name, value in self.model.state_dict().items()
+            if name not in weights
+        }
+        neutral = self.model.network.neutral_style()
+        for name in ("styles", "bold"):
+            rows = weights[name]
+            weights[name] = torch.cat([rows, neutral[rows.shape[1] :].expand(len(rows), -1)], 1)
+        return {**weights, **fresh}
 
 
 def initial_state(recipe: Recipe, device: torch.device) -> TrainState:

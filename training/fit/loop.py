@@ -17,7 +17,13 @@ from training.fit.checkpoint import TrainState
 from training.fit.collapse import CollapseDetector
 from training.fit.data import Batch, Batches
 from training.fit.device import autocast, rank_and_world_size
-from training.fit.losses import PerceptualLoss, checkerboard_loss, color_loss, pattern_loss
+from training.fit.losses import (
+    PerceptualLoss,
+    blocking_loss,
+    checkerboard_loss,
+    color_loss,
+    pattern_loss,
+)
 from training.fit.objective import Penalties, Weights, objective, training_loss
 from training.fit.validation import ValidationLoss, ValidationSet
 
@@ -35,6 +41,7 @@ class Losses:
     objective: float
     peaks: float
     checkerboard: float
+    blocking: float
     pattern: float
     color: float
     adversarial: float
@@ -156,9 +163,11 @@ def _compute_gradients(
         pastiche, peaks = paint(photo, style_index, boldness)
         terms = measure(pastiche, photo, style_index)
     play = game.play(pastiche, style_index, state.step) if game is not None else None
+    stride = state.model.network.stride
     penalties = Penalties(
         peaks,
-        checkerboard_loss(pastiche, state.model.network.stride),
+        checkerboard_loss(pastiche, stride),
+        blocking_loss(pastiche, photo, stride),
         pattern_loss(pastiche),
         color_loss(pastiche, photo),
         torch.zeros_like(peaks) if play is None else play.generator,

@@ -22,6 +22,7 @@ LOWEST = 3  # waves in a tile; the spectrum of any picture bends below
 VISIBLE = 0.5 / 255  # amplitude of a wave; weaker ones are lost when the picture is rounded
 PLAIN = 0.75  # nepers; the highest peaks of most photographs and paintings are lower
 ONE_TILE = 2.0  # nepers, divided by the number of tiles: how much higher chance takes them
+EVEN = 0.1  # nepers by which the energy of a block's edges may vary more than in the photo
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of BT.601
 ROUNDING = (1 / 255) ** 2 / 12  # variance of 8-bit rounding; keeps flat tiles from dominating
@@ -78,6 +79,35 @@ def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
     # No gradient to the neighbours: a fit would hide its grid behind a weave at their frequencies.
     peaks = (power - neighbours.detach())[:, ::PERIODS_IN_TILE, ::PERIODS_IN_TILE]
     return peaks.flatten(1)[:, 1:].exp()
+
+
+def blocking_loss(image: Tensor, photo: Tensor, period: int) -> Tensor:
+    """Mean squared excess of block_phases over the photo's, per sample: [N] of two [N, 3, H, W].
+
+    Shuffling lets a network stamp the same small figure into many of its blocks. If they
+    come and go, their spectral peaks are low, but their edges lie at the same places of a block.
+    H and W must be above `period`.
+    """
+    excess = block_phases(image, period).abs() - block_phases(photo, period).abs()
+    return (excess - EVEN).clamp_min(0).square().mean(1)
+
+
+def block_phases(image: Tensor, period: int) -> Tensor:
+    """Log energy of the edges at each place of a block, less its mean: [N, 4 period].
+
+    Vertical and horizontal edges of [N, 3, H, W], each by row and by column modulo `period`: about
+    0 for photographs and paintings. Measures of JPEG's blocking artefacts compare the energy at
+    block boundaries only (Wang et al., "No-reference perceptual quality assessment of JPEG
+    compressed images", 2002).
+    """
+    h, w = ((side - 1) // period * period for side in image.shape[2:])
+    here = image[..., :h, :w]
+    phases = []
+    for neighbour in (image[..., 1 : h + 1, :w], image[..., :h, 1 : w + 1]):
+        energy = (neighbour - here).float().square().mean(1) + ROUNDING
+        phases.append(energy.reshape(-1, h // period, period, w).mean((1, 3)).log())
+        phases.append(energy.reshape(-1, h, w // period, period).mean((1, 2)).log())
+    return torch.cat([phase - phase.mean(1, keepdim=True) for phase in phases], 1)
 
 
 def pattern_loss(image: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class Penalties(NamedTuple):
 
     peaks: Tensor
     checkerboard: Tensor
+    blocking: Tensor
     pattern: Tensor
     color: Tensor
     adversarial: Tensor
@@ -60,6 +61,7 @@ def training_loss(recipe: Recipe, objectives: Tensor, penalties: Penalties) -> T
     total = objectives.clamp_min(1e-6).log().mean()
     total = total + recipe.peak_weight * penalties.peaks.mean()
     total = total + recipe.checkerboard_weight * penalties.checkerboard.mean()
+    total = total + recipe.blocking_weight * penalties.blocking.mean()
     total = total + recipe.pattern_weight * penalties.pattern.mean()
     total = total + recipe.color_weight * penalties.color.mean()
     return total + recipe.adversarial_weight * penalties.adversarial.mean()

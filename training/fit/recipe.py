@@ -131,6 +131,9 @@ class Recipe(BaseModel):
     checkerboard_weight: Weight = Field(
         default=0.1, description="penalty on the pixel grid of upsampling"
     )
+    blocking_weight: Weight = Field(
+        default=0.0, description="penalty on figures that the network stamps into its blocks"
+    )
     pattern_weight: Weight = Field(
         default=0.0, description="penalty on regular patterns of any period"
     )

@@ -11,8 +11,8 @@ from training.fit.loop import StepRecord
 from training.fit.validation import ValidationLoss
 
 BOARD_LOSSES = (
-    "content", "style", "variation", "objective", "checkerboard", "pattern", "peaks", "color",
-    "adversarial", "discriminator",
+    "content", "style", "variation", "objective", "checkerboard", "blocking", "pattern", "peaks",
+    "color", "adversarial", "discriminator",
 )  # fmt: skip
 
 

@@ -10,17 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.fit.losses import ROUNDING, TILE, grey, grid_spectrum, tiles_of
+from training.fit.losses import ROUNDING, TILE, block_phases, grey, grid_spectrum, tiles_of
 
 # The lowest and highest value of a picture without the artifact.
 LIMITS: dict[str, tuple[float, float]] = {
     "checkerboard": (0.0, 3.0),
+    "blocking": (0.0, 0.3),
     "border_error": (0.0, 2.0),
     "border_variance": (0.4, 2.0),
     "flat_deviation": (0.2, 2.5),
     "dead_blocks": (0.0, 0.002),
 }
 
+BLOCK = 8  # pixels; the stride of the compact layout, a multiple of that of the other
 BORDER = 16  # pixels; the reach of the effects of padding
 FLAT = 0.02  # a tile of a photo with a lower standard deviation, of values in [0, 1], is flat
 DEAD = 8  # pixels; every dead square of twice this side contains a whole block
@@ -34,6 +36,7 @@ def measure_artifacts(pastiche: Tensor, photo: Tensor, painting: Tensor) -> dict
     """
     return {
         "checkerboard": checkerboard_ratio(pastiche, painting),
+        "blocking": blocking(pastiche, photo),
         "border_error": border_error(pastiche, photo),
         "border_variance": border_variance(pastiche, photo),
         "flat_deviation": flat_deviation(pastiche, photo, painting),
@@ -54,6 +57,15 @@ def checkerboard_ratio(pastiche: Tensor, painting: Tensor) -> float:
     than at neighbouring ones, and a pastiche without that dip shows no grid.
     """
     return float((grid_spectrum(pastiche) / grid_spectrum(painting).clamp_min(1)).max())
+
+
+def blocking(pastiche: Tensor, photo: Tensor) -> float:
+    """Return by how much the energy of edges depends on their place in a block of 8x8 pixels.
+
+    In nepers, at the worst place, less what the photo has there. See block_phases.
+    """
+    excess = block_phases(pastiche, BLOCK).abs() - block_phases(photo, BLOCK).abs()
+    return float(excess.max().clamp_min(0))
 
 
 def border_error(pastiche: Tensor, photo: Tensor) -> float:

@@ -7,7 +7,7 @@ import torch
 from app.model_folder import WEIGHTS
 from tests.conftest import STYLES, make_gallery, make_recipe
 from training.fit.checkpoint import CHECKPOINT, initial_state, load_model, read_checkpoint
-from training.fit.recipe import RecipeError, StyleRecipe
+from training.fit.recipe import Phase, RecipeError, StyleRecipe
 from training.fit.weights import WeightsError
 
 CPU = torch.device("cpu")
@@ -62,6 +62,28 @@ def test_a_fit_can_start_from_the_model_folder_of_another(models: Path) -> None:
     weights = exported.network.state_dict()
     assert all(torch.equal(v, weights[k]) for k, v in state.model.network.state_dict().items())
     assert sorted(state.earlier[0]["recipe"]["styles"]) == sorted(STYLES)
+
+
+def test_a_fit_can_start_from_a_network_with_fewer_blocks_at_its_end(tmp_path: Path) -> None:
+    recipe = make_recipe().model_copy(
+        update={
+            **{"layout": "compact", "blocks": (1, 1, 1), "bold_style_weight": 20.0},
+            "phases": [Phase(steps=1, crop=[64])],
+        }
+    )
+    earlier = initial_state(recipe, CPU)
+    torch.nn.init.normal_(earlier.model.styles)
+    earlier.save(tmp_path)
+    state = initial_state(recipe.model_copy(update={"blocks": (1, 1, 3), "seed": 1}), CPU)
+    state.start_from(tmp_path / CHECKPOINT)
+    image = torch.rand(3, 3, 64, 80)
+    for boldness in (0.0, 1.0):
+        before, after = (s.model.paint(image, torch.arange(3), boldness) for s in (earlier, state))
+        assert torch.allclose(before, after, atol=1e-5)
+    for blocks in ((1, 2, 3), (1, 1, 0)):
+        other = initial_state(recipe.model_copy(update={"blocks": blocks}), CPU)
+        with pytest.raises(RecipeError, match="another blocks"):
+            other.start_from(tmp_path / CHECKPOINT)
 
 
 def test_a_folder_to_start_from_must_be_a_model_folder_with_its_weights(

@@ -10,6 +10,7 @@ from training.fit.losses import (
     ContentLoss,
     PerceptualLoss,
     StyleLoss,
+    blocking_loss,
     checkerboard_loss,
     color_loss,
     gram_matrix,
@@ -201,6 +202,45 @@ def test_a_checkerboard_is_not_lowered_by_a_weave_beside_it() -> None:
     energy = gradient_at_a_wave(checkerboard_loss)
     # A quarter is the grid's frequency; it is compared with those of 3/32 more and less.
     assert energy[128 // 4 - 12] < 0.1 * energy[128 // 4]
+
+
+def stamped(photo: Tensor, step: int, seed: int = 0) -> Tensor:
+    """A photo with a small ring in a third of its blocks, or with rings `step` pixels apart."""
+    y, x = torch.meshgrid(torch.arange(8) - 3.5, torch.arange(8) - 3.5, indexing="ij")
+    ring = 0.3 * ((y.square() + x.square()).sqrt().sub(2.5).abs() < 0.7)
+    random = torch.Generator().manual_seed(seed)
+    spoilt = photo.clone()
+    for top in range(0, photo.shape[2] - 8, step):
+        for left in range(0, photo.shape[3] - 8, step):
+            if torch.rand((), generator=random) < 1 / 3:
+                spoilt[..., top : top + 8, left : left + 8] += ring
+    return spoilt
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (121, 150)])
+def test_figures_stamped_into_blocks_are_blocking(shape: tuple[int, int]) -> None:
+    photo = planes(1, *shape)
+    assert blocking_loss(stamped(photo, 8), photo, 8).item() > 0.05
+    assert blocking_loss(stamped(photo, 11), photo, 8).item() < 0.01
+    assert blocking_loss(photo, photo, 8).item() == 0
+
+
+def test_blocks_that_the_photo_has_too_are_not_blocking() -> None:
+    photo = planes(1, 128, 128)
+    tiles = photo + 0.3 * (torch.arange(128) // 8 % 2)
+    assert blocking_loss(tiles, photo, 8).item() > 0.05
+    assert blocking_loss(tiles, tiles, 8).item() == 0
+
+
+def test_blocking_can_be_lowered_in_each_picture_of_a_batch() -> None:
+    photo = planes(2, 64, 64)
+    images = torch.cat([stamped(photo[:1], 8), stamped(photo[1:], 8, seed=1)]).requires_grad_()
+    before = blocking_loss(images, photo, 8)
+    before.sum().backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+    step = 0.01 * images.grad / images.grad.abs().amax((1, 2, 3), keepdim=True)
+    assert blocking_loss(images - step, photo, 8).lt(before).all()
 
 
 @pytest.mark.parametrize("period", [3.4, 5.3, 8.0, 11.0])

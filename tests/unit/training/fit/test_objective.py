@@ -29,15 +29,17 @@ def test_evaluation_uses_the_weight_of_each_style_and_no_variation() -> None:
 
 def test_training_minimises_the_logarithm_of_the_objective_and_the_penalties() -> None:
     weights = {"peak_weight": 3.0, "checkerboard_weight": 0.5}
-    weights |= {"pattern_weight": 13.0, "color_weight": 7.0, "adversarial_weight": 11.0}
+    weights |= {"blocking_weight": 17.0, "pattern_weight": 13.0}
+    weights |= {"color_weight": 7.0, "adversarial_weight": 11.0}
     recipe = make_recipe().model_copy(update=weights)
     objectives = torch.tensor([1.0, torch.e**2])
     penalties = Penalties(
         peaks=torch.tensor([0.0, 2.0]),
         checkerboard=torch.tensor([4.0, 0.0]),
+        blocking=torch.tensor([1.0, 1.0]),
         pattern=torch.tensor([0.0, 1.0]),
         color=torch.tensor([1.0, 3.0]),
         adversarial=torch.tensor([-2.0, 0.0]),
     )
     total = training_loss(recipe, objectives, penalties)
-    assert float(total) == pytest.approx(1 + 3 + 0.5 * 2 + 13 * 0.5 + 7 * 2 - 11)
+    assert float(total) == pytest.approx(1 + 3 + 0.5 * 2 + 17 + 13 * 0.5 + 7 * 2 - 11)

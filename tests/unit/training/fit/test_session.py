@@ -144,8 +144,8 @@ def test_a_fit_writes_checkpoint_sheet_and_scalars(
     board.Reload()
     assert set(board.Tags()["scalars"]) == {
         *(f"loss/{name}" for name in ("content", "style", "variation", "objective")),
-        *("gradient_norm", "learning_rate", "loss/peaks", "loss/checkerboard", "loss/pattern"),
-        *("loss/color", "loss/adversarial", "loss/discriminator"),
+        *("gradient_norm", "learning_rate", "loss/peaks", "loss/checkerboard", "loss/blocking"),
+        *("loss/pattern", "loss/color", "loss/adversarial", "loss/discriminator"),
     }
     content, style, variation, total = (
         board.Scalars(f"loss/{name}") for name in ("content", "style", "variation", "objective")

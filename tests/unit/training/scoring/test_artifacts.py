@@ -62,6 +62,13 @@ def lines(picture: Tensor) -> Tensor:
     return picture + 0.03 * (torch.arange(WIDTH) % 2)
 
 
+def stamped(picture: Tensor) -> Tensor:
+    spoilt = picture.clone()
+    for top, left in torch.randint(15, (60, 2), generator=torch.Generator().manual_seed(5)) * 8:
+        spoilt[..., top + 2 : top + 6, left + 2 : left + 6] += 0.4
+    return spoilt
+
+
 def banded(band: int, change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     def spoil(picture: Tensor) -> Tensor:
         spoilt = change(picture)
@@ -104,6 +111,7 @@ def dead(picture: Tensor) -> Tensor:
         pytest.param("checkerboard", grid(2), id="a checkerboard of period 2"),
         pytest.param("checkerboard", grid(4), id="a checkerboard of period 4"),
         pytest.param("checkerboard", lines, id="every other column brighter"),
+        pytest.param("blocking", stamped, id="stamps in its blocks"),
         pytest.param("border_error", banded(8, lambda x: 0.5 * x), id="a darkened border"),
         pytest.param("border_error", banded(6, lambda x: x + 0.4), id="a halo"),
         pytest.param("border_variance", banded(16, blurred), id="a border without strokes"),
