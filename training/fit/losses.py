@@ -22,7 +22,9 @@ LOWEST = 3  # waves in a tile; the spectrum of any picture bends below
 VISIBLE = 0.5 / 255  # amplitude of a wave; weaker ones are lost when the picture is rounded
 PLAIN = 0.75  # nepers; the highest peaks of most photographs and paintings are lower
 ONE_TILE = 2.0  # nepers, divided by the number of tiles: how much higher chance takes them
+EDGES = (1, 3)  # pixels; strokes of a block have both fine and coarse edges
 EVEN = 0.1  # nepers by which the energy of a block's edges may vary more than in the photo
+CHANCE = 2.0  # nepers, divided by the root of the number of blocks: variation by chance
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of BT.601
 ROUNDING = (1 / 255) ** 2 / 12  # variance of 8-bit rounding; keeps flat tiles from dominating
@@ -84,29 +86,31 @@ def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
 def blocking_loss(image: Tensor, photo: Tensor, period: int) -> Tensor:
     """Mean squared excess of block_phases over the photo's, per sample: [N] of two [N, 3, H, W].
 
-    Shuffling lets a network stamp the same small figure into many of its blocks. If they
-    come and go, their spectral peaks are low, but their edges lie at the same places of a block.
-    H and W must be above `period`.
+    Shuffling lets a network stamp the same small figure into many of its blocks. If they come and
+    go, their spectral peaks are low, but their edges lie at the same places of a block. H and W
+    must be at least twice `period`.
     """
+    blocks = (image.shape[2] // period) * (image.shape[3] // period)
     excess = block_phases(image, period).abs() - block_phases(photo, period).abs()
-    return (excess - EVEN).clamp_min(0).square().mean(1)
+    return (excess - EVEN - CHANCE / blocks**0.5).clamp_min(0).square().mean(1)
 
 
 def block_phases(image: Tensor, period: int) -> Tensor:
-    """Log energy of the edges at each place of a block, less its mean: [N, 4 period].
+    """Log energy of the edges at each place of a block, less its mean: [N, 4 period^2].
 
-    Vertical and horizontal edges of [N, 3, H, W], each by row and by column modulo `period`: about
-    0 for photographs and paintings. Measures of JPEG's blocking artefacts compare the energy at
-    block boundaries only (Wang et al., "No-reference perceptual quality assessment of JPEG
+    Differences of [N, 3, H, W] over EDGES pixels down and across, by their place modulo `period`:
+    about 0 for photographs and paintings. Measures of JPEG's blocking artefacts compare the energy
+    at block boundaries only (Wang et al., "No-reference perceptual quality assessment of JPEG
     compressed images", 2002).
     """
-    h, w = ((side - 1) // period * period for side in image.shape[2:])
-    here = image[..., :h, :w]
     phases = []
-    for neighbour in (image[..., 1 : h + 1, :w], image[..., :h, 1 : w + 1]):
-        energy = (neighbour - here).float().square().mean(1) + ROUNDING
-        phases.append(energy.reshape(-1, h // period, period, w).mean((1, 3)).log())
-        phases.append(energy.reshape(-1, h, w // period, period).mean((1, 2)).log())
+    for step in EDGES:
+        h, w = ((side - step) // period * period for side in image.shape[2:])
+        here = image[..., :h, :w]
+        for there in (image[..., step : h + step, :w], image[..., :h, step : w + step]):
+            energy = (there - here).float().square().mean(1) + ROUNDING
+            blocks = energy.reshape(-1, h // period, period, w // period, period)
+            phases.append(blocks.mean((1, 3)).log().flatten(1))
     return torch.cat([phase - phase.mean(1, keepdim=True) for phase in phases], 1)
 
 

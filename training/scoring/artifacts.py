@@ -15,7 +15,7 @@ from training.fit.losses import ROUNDING, TILE, block_phases, grey, grid_spectru
 # The lowest and highest value of a picture without the artifact.
 LIMITS: dict[str, tuple[float, float]] = {
     "checkerboard": (0.0, 3.0),
-    "blocking": (0.0, 0.3),
+    "blocking": (0.0, 0.1),
     "border_error": (0.0, 2.0),
     "border_variance": (0.4, 2.0),
     "flat_deviation": (0.2, 2.5),
@@ -62,10 +62,10 @@ def checkerboard_ratio(pastiche: Tensor, painting: Tensor) -> float:
 def blocking(pastiche: Tensor, photo: Tensor) -> float:
     """Return by how much the energy of edges depends on their place in a block of 8x8 pixels.
 
-    In nepers, at the worst place, less what the photo has there. See block_phases.
+    In nepers, root mean square over the places, less the photo's. See block_phases.
     """
-    excess = block_phases(pastiche, BLOCK).abs() - block_phases(photo, BLOCK).abs()
-    return float(excess.max().clamp_min(0))
+    own, given = (block_phases(x, BLOCK).square().mean().sqrt() for x in (pastiche, photo))
+    return float((own - given).clamp_min(0))
 
 
 def border_error(pastiche: Tensor, photo: Tensor) -> float:
