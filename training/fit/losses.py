@@ -5,6 +5,7 @@ Unlike both, every term is divided by the mean square of its target: it is a rel
 does not depend on the scale of a loss network's features.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -91,8 +92,9 @@ def blocking_loss(image: Tensor, photo: Tensor, period: int) -> Tensor:
     must be at least twice `period`.
     """
     blocks = (image.shape[2] // period) * (image.shape[3] // period)
+    even = EVEN + CHANCE / math.sqrt(blocks)
     excess = block_phases(image, period).abs() - block_phases(photo, period).abs()
-    return (excess - EVEN - CHANCE / blocks**0.5).clamp_min(0).square().mean(1)
+    return (excess - even).clamp_min(0).square().mean(1)
 
 
 def block_phases(image: Tensor, period: int) -> Tensor:
