@@ -116,7 +116,7 @@ class Recipe(BaseModel):
         default=128, ge=4, le=512, description="channels of the compact layout at an eighth"
     )
     blocks: tuple[Blocks, Blocks, Blocks] = Field(
-        default=(1, 6, 2),
+        default=(1, 6, 4),
         description="blocks of the compact layout: at a quarter, an eighth, a quarter",
     )
     loss_network: str = "vgg19"

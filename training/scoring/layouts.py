@@ -35,7 +35,7 @@ LAYOUTS: dict[str, Layout] = {
     "johnson 24": JohnsonLayout(width=24),
     "compact": CompactLayout(),
     "compact, 96 at an eighth": CompactLayout(eighth_width=96),
-    "compact, blocks 1-8-2": CompactLayout(blocks=(1, 8, 2)),
+    "compact, blocks 1-6-2": CompactLayout(blocks=(1, 6, 2)),
     "compact, blocks 0-0-6": CompactLayout(quarter_width=64, blocks=(0, 0, 6)),
 }
 

@@ -59,7 +59,7 @@ class CompactNetwork(TransformNetwork):
         self,
         quarter_width: int = PIXEL_CHANNELS,
         eighth_width: int = 128,
-        blocks: tuple[int, int, int] = (1, 6, 2),
+        blocks: tuple[int, int, int] = (1, 6, 4),
     ) -> None:
         """Build a network; the widths are channels, blocks counts those of each stage."""
         super().__init__()

@@ -32,7 +32,7 @@ class CompactLayout(BaseModel):
     quarter_width: int = Field(default=48, ge=48, le=256, description="channels at a quarter")
     eighth_width: int = Field(default=128, ge=4, le=512, description="channels at an eighth")
     blocks: tuple[Blocks, Blocks, Blocks] = Field(
-        default=(1, 6, 2), description="at a quarter, at an eighth, and at a quarter again"
+        default=(1, 6, 4), description="at a quarter, at an eighth, and at a quarter again"
     )
 
     def build(self) -> TransformNetwork:

@@ -7,7 +7,7 @@ from training.fit.networks.compact import CompactNetwork, replicate, unshuffle
 
 @pytest.mark.parametrize(
     ("quarter", "eighth", "blocks", "dimension"),
-    [(48, 128, (1, 6, 2), 2016), (64, 8, (0, 1, 0), 272)],
+    [(48, 128, (1, 6, 4), 2208), (64, 8, (0, 1, 0), 272)],
 )
 def test_the_style_dimension_follows_from_widths_and_blocks(
     quarter: int, eighth: int, blocks: tuple[int, int, int], dimension: int
