@@ -71,7 +71,7 @@ def test_the_command_serves_several_folders_of_models(
         assert status == expected, answer
 
 
-def test_a_photo_of_12_megapixels_takes_less_than_500_mebibytes(launch: Launch) -> None:
+def test_a_photo_of_12_megapixels_takes_less_than_600_mebibytes(launch: Launch) -> None:
     photo = encode(Picture(resize(data.astronaut(), (4032, 3024))), "jpeg")
     server = launch(models=BUNDLED_MODELS)
     server.wait_for_status("ready")
@@ -79,7 +79,7 @@ def test_a_photo_of_12_megapixels_takes_less_than_500_mebibytes(launch: Launch) 
         url = f"/stylize?style={style}&size=1600"
         status, painted = call(server.port, "POST", url, photo, "image/jpeg")
         assert (status, decode(painted, 10**8).size) == (200, (4032, 3024))
-    assert server.resident_bytes() < 500 * 2**20  # the process keeps the most that it took
+    assert server.resident_bytes() < 600 * 2**20  # the process keeps the most that it took
 
 
 def test_a_named_device_that_is_missing_never_becomes_ready(launch: Launch, models: Path) -> None:

@@ -14,7 +14,7 @@ from tests.tools.repository import ROOT
 from tests.tools.servers import serve_in_thread, wait_for_status
 
 PATH = ROOT / "docs" / "images" / "page.jpg"
-ADDRESS = "#style=woman_with_a_hat&strength=1&strokes=6&photo=sample"
+ADDRESS = "#style=edtaonisl&strength=1&strokes=6&photo=sample"
 SPLIT = 38  # percent of the width that shows the photograph
 TIMEOUT = 120_000  # milliseconds
 
