@@ -103,10 +103,10 @@ class TrainState:
             recipe = recipe | {"layout": layout.model_dump(mode="json")}
         layout, own = recipe["layout"], self.recipe.network_layout.model_dump(mode="json")
         different = [name for name in own if layout.get(name) != own[name]]
-        more = 0
-        if different == ["blocks"] and own["blocks"][:2] == layout["blocks"][:2]:
-            more = max(0, own["blocks"][2] - layout["blocks"][2])
-        if different and not more:
+        deeper = different == ["blocks"] and (
+            own["blocks"][:2] == layout["blocks"][:2] and own["blocks"][2] > layout["blocks"][2]
+        )
+        if different and not deeper:
             different = ["layout"] if "name" in different else different
             raise RecipeError(f"{path} was fitted with another {', '.join(different)}")
         weights, ids = dict(other["gallery"]), [style["id"] for style in recipe["styles"]]
@@ -116,7 +116,7 @@ class TrainState:
             mean = weights[name].mean(0)
             rows = [vectors.get(style.id, mean) for style in self.recipe.styles]
             weights[name] = torch.stack(rows)
-        if more:
+        if deeper:
             weights = self._deepened(weights)
         if self.model.bold is None:
             del weights["bold"]

@@ -246,7 +246,6 @@ dom.format.addEventListener("change", () => {
 dom.download.addEventListener("click", async () => {
   const { job } = shown;
   const format = settings.format;
-  const status = dom.status.textContent;
   dom.download.disabled = true;
   try {
     let { blob } = shown;
@@ -254,14 +253,12 @@ dom.download.addEventListener("click", async () => {
       const chosen = format === "animation"
         ? { image: job.photo.file, ...job.options, format: "gif", animation: true }
         : { image: await job.photo.copy(job.photo.sentSide), ...job.options, format };
-      dom.status.textContent = "Painting…";
       ({ blob } = await patiently(() => post("/stylize", chosen), { onWait: () => {} }));
     }
     save(blob, `${job.photo.name}-${[...job.styles.keys()].join("-")}.${extension(blob)}`);
   } catch (error) {
     explain(error, () => dom.download.click());
   }
-  dom.status.textContent = status;
   dom.download.disabled = false;
 });
 

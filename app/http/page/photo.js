@@ -56,6 +56,7 @@ export class Photo {
 
 /** Open a file of the user's. */
 export async function openPhoto(file, isSample = false) {
+  const isAnimation = hasFrames(file); // while the browser decodes it
   let width = 0;
   let height = 0;
   try {
@@ -66,7 +67,7 @@ export async function openPhoto(file, isSample = false) {
     // The browser does not know the format. The server may.
   }
   const name = (file.name ?? "").replace(/\.[^.]*$/, "") || "photo";
-  return new Photo(file, name, width, height, isSample, await hasFrames(file));
+  return new Photo(file, name, width, height, isSample, await isAnimation);
 }
 
 /** Whether a file is an animation. Browsers that cannot count frames take every GIF for one. */

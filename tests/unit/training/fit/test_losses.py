@@ -227,9 +227,11 @@ def test_figures_stamped_into_blocks_are_blocking(shape: tuple[int, int]) -> Non
 
 def test_blocks_that_the_photo_has_too_are_not_blocking() -> None:
     photo = planes(1, 128, 128)
-    tiles = photo + 0.3 * (torch.arange(128) // 8 % 2)
-    assert blocking_loss(tiles, photo, 8).item() > 0.05
-    assert blocking_loss(tiles, tiles, 8).item() == 0
+    columns = photo + 0.3 * (torch.arange(128) // 8 % 2)
+    rows = photo + 0.3 * (torch.arange(128) // 8 % 2)[:, None]
+    for tiles in (columns, rows):
+        assert blocking_loss(tiles, photo, 8).item() > 0.05
+        assert blocking_loss(tiles, tiles, 8).item() == 0
 
 
 def test_blocking_can_be_lowered_in_each_picture_of_a_batch() -> None:
