@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,22 @@ from app.model_folder import read_folder, write_atomically
 from training.fit.adversarial.adversary import Adversary
 from training.fit.device import device_name
 from training.fit.muon import Muon
+from training.fit.networks.compact import CompactNetwork
+from training.fit.networks.layout import CompactLayout, Layout
 from training.fit.networks.styled import StyledNetwork
 from training.fit.recipe import Recipe, RecipeError
-from training.fit.weights import WeightsError, load_network
+from training.fit.weights import LAYOUT, WeightsError, load_network
 
 CHECKPOINT = "checkpoint.pt"
 # The settings that determine the network's weights.
-SHAPE = ("layout", "width", "residual_blocks", "quarter_width", "eighth_width", "blocks")
+SHAPE = (
+    *("layout", "width", "residual_blocks"),
+    *("quarter_width", "eighth_width", "blocks", "noise_channels"),
+)
 
 
+# The weights with which a block, or the noise, adds to what is there.
+ADDS = re.compile(r"\.project\.|\.mix\.")
 ADVERSARY_BETAS = (0.5, 0.99)  # of Adam; the game has no place for a long momentum
 LAST_ADVERSARY_RATE = 0.1  # of the discriminators, as a share of the peak
 
@@ -92,21 +100,19 @@ class TrainState:
         """Load only the network and style vectors of another fit.
 
         path: a checkpoint, or a model folder. A style that the other fit lacks starts at the mean
-        of the others. The last stage of the compact layout may have more blocks than the other
-        network; they start as the identity. Raises RecipeError if the network has another shape,
-        WeightsError.
+        of the others. A network of the compact layout may have more blocks in its last stage than
+        the other one, and noise if that has none; at first they change nothing. Raises RecipeError
+        if the network has another shape, WeightsError.
         """
         other = _read_model_folder(path) if path.is_dir() else read_checkpoint(path)
         recipe: dict[str, Any] = other["recipe"]
         if not path.is_dir():
             layout = Recipe.model_validate(recipe).network_layout
             recipe = recipe | {"layout": layout.model_dump(mode="json")}
-        layout, own = recipe["layout"], self.recipe.network_layout.model_dump(mode="json")
-        different = [name for name in own if layout.get(name) != own[name]]
-        deeper = different == ["blocks"] and (
-            own["blocks"][:2] == layout["blocks"][:2] and own["blocks"][2] > layout["blocks"][2]
-        )
-        if different and not deeper:
+        layout = LAYOUT.validate_python(recipe["layout"])
+        own = self.recipe.network_layout
+        different = _differences(layout, own)
+        if different:
             different = ["layout"] if "name" in different else different
             raise RecipeError(f"{path} was fitted with another {', '.join(different)}")
         weights, ids = dict(other["gallery"]), [style["id"] for style in recipe["styles"]]
@@ -116,8 +122,8 @@ class TrainState:
             mean = weights[name].mean(0)
             rows = [vectors.get(style.id, mean) for style in self.recipe.styles]
             weights[name] = torch.stack(rows)
-        if deeper:
-            weights = self._deepened(weights)
+        if layout != own:
+            weights = self._extended(weights, layout)
         if self.model.bold is None:
             del weights["bold"]
         self.model.load_state_dict(weights)
@@ -129,18 +135,35 @@ class TrainState:
         }
         self.earlier = [*other.get("earlier", []), entry]
 
-    def _deepened(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add the blocks that a network lacks at its end, such that they change nothing."""
+    def _extended(self, weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+        """Add what a network of another layout lacks, such that it changes nothing."""
+        network, other = self.model.network, layout.build()
         fresh = {
-            name: torch.zeros_like(value) if ".project." in name else value
+            name: torch.zeros_like(value) if ADDS.search(name) else value
             for name, value in self.model.state_dict().items()
             if name not in weights
         }
-        neutral = self.model.network.neutral_style()
+        assert isinstance(network, CompactNetwork)
+        neutral, place = network.neutral_style(), network.noise_scales
+        noise = neutral[place] if network.has_noise and not other.has_noise else neutral[:0]
         for name in ("styles", "bold"):
-            rows = weights[name]
-            weights[name] = torch.cat([rows, neutral[rows.shape[1] :].expand(len(rows), -1)], 1)
+            rows, at = weights[name], place.start
+            rows = torch.cat([rows[:, :at], noise.expand(len(rows), -1), rows[:, at:]], 1)
+            last = neutral[rows.shape[1] :]
+            weights[name] = torch.cat([rows, last.expand(len(rows), -1)], 1)
         return {**weights, **fresh}
+
+
+def _differences(layout: Layout, own: Layout) -> list[str]:
+    """Return the settings for which a network of `own` cannot start from one of `layout`."""
+    given, wanted = layout.model_dump(), own.model_dump()
+    different = {name for name in wanted if given.get(name) != wanted[name]}
+    if isinstance(layout, CompactLayout) and isinstance(own, CompactLayout):
+        if layout.blocks[:2] == own.blocks[:2] and layout.blocks[2] < own.blocks[2]:
+            different.discard("blocks")
+        if not layout.noise_channels:
+            different.discard("noise_channels")
+    return sorted(different)
 
 
 def initial_state(recipe: Recipe, device: torch.device) -> TrainState:

@@ -156,6 +156,7 @@ def _compute_gradients(
     NaN. This also waits for the GPU, so Ctrl-C almost always arrives here, while weights and step
     number still agree.
     """
+    torch.manual_seed(state.recipe.seed + state.step)  # a resumed fit sees the same noise
     for optimizer in state.optimizers:
         optimizer.zero_grad()
     photo, style_index, boldness = _to_device(batch, state.device)
@@ -167,7 +168,7 @@ def _compute_gradients(
     penalties = Penalties(
         peaks,
         checkerboard_loss(pastiche, stride),
-        blocking_loss(pastiche, photo, stride),
+        blocking_loss(pastiche, stride),
         pattern_loss(pastiche),
         color_loss(pastiche, photo),
         torch.zeros_like(peaks) if play is None else play.generator,

@@ -24,8 +24,8 @@ VISIBLE = 0.5 / 255  # amplitude of a wave; weaker ones are lost when the pictur
 PLAIN = 0.75  # nepers; the highest peaks of most photographs and paintings are lower
 ONE_TILE = 2.0  # nepers, divided by the number of tiles: how much higher chance takes them
 EDGES = (1, 3)  # pixels; strokes of a block have both fine and coarse edges
-EVEN = 0.02  # nepers by which the energy of a block's edges may vary more than in the photo
-CHANCE = 1.5  # nepers, divided by the root of the number of blocks: variation by chance
+PART = 8  # blocks; side of the parts of a picture in which stamps are looked for
+FAINT = 1 / 255  # differences of this size are hardly visible
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # Cb and Cr of BT.601
 ROUNDING = (1 / 255) ** 2 / 12  # variance of 8-bit rounding; keeps flat tiles from dominating
@@ -84,36 +84,41 @@ def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
     return peaks.flatten(1)[:, 1:].exp()
 
 
-def blocking_loss(image: Tensor, photo: Tensor, period: int) -> Tensor:
-    """Mean squared excess of block_phases over the photo's, per sample: [N] of two [N, 3, H, W].
+def blocking_loss(image: Tensor, period: int) -> Tensor:
+    """How unevenly edges lie in blocks of `period` pixels, per sample: [N] of [N, 3, H, W].
 
-    Shuffling lets a network stamp the same small figure into many of its blocks. If they come and
-    go, their spectral peaks are low, but their edges lie at the same places of a block. H and W
-    must be at least twice `period`.
+    A network of stride `period` can stamp the same small figure into many neighbouring blocks. If
+    they come and go, their spectral peaks are low, but their edges lie at the same places of a
+    block. The loss is the _unevenness beyond that of blocks a pixel larger and smaller, which is
+    due to chance; about 0 for photographs and paintings. H and W must be at least
+    `period` + 1 + EDGES[-1].
     """
-    blocks = (image.shape[2] // period) * (image.shape[3] // period)
-    even = EVEN + CHANCE / math.sqrt(blocks)
-    excess = block_phases(image, period).abs() - block_phases(photo, period).abs()
-    return (excess - even).clamp_min(0).square().mean(1)
+    others = (_unevenness(image.detach(), side) for side in (period - 1, period + 1))
+    chance = torch.stack(list(others)).mean(0)
+    return (_unevenness(image, period) - chance).clamp_min(0)
 
 
-def block_phases(image: Tensor, period: int) -> Tensor:
-    """Log energy of the edges at each place of a block, less its mean: [N, 4 period^2].
+def _unevenness(image: Tensor, period: int) -> Tensor:
+    """The variance of the log energy of edges over the places of a block, in nepers squared: [N].
 
-    Differences of [N, 3, H, W] over EDGES pixels down and across, by their place modulo `period`:
-    about 0 for photographs and paintings. Measures of JPEG's blocking artefacts compare the energy
-    at block boundaries only (Wang et al., "No-reference perceptual quality assessment of JPEG
-    compressed images", 2002).
+    Differences of [N, 3, H, W] over EDGES pixels down and across, by their place modulo `period`.
+    The mean over the blocks of a part of the picture is geometric, as a stamp is in all of them and
+    an edge of the motif in few; the mean over the parts is arithmetic, so that a smooth sky counts.
+    Measures of JPEG's blocking artefacts compare the energy at block boundaries only (Wang et al.,
+    "No-reference perceptual quality assessment of JPEG compressed images", 2002).
     """
-    phases = []
+    variances = []
     for step in EDGES:
         h, w = ((side - step) // period * period for side in image.shape[2:])
         here = image[..., :h, :w]
         for there in (image[..., step : h + step, :w], image[..., :h, step : w + step]):
-            energy = (there - here).float().square().mean(1) + ROUNDING
+            energy = ((there - here).float().square().mean(1) + FAINT**2).log()
             blocks = energy.reshape(-1, h // period, period, w // period, period)
-            phases.append(blocks.mean((1, 3)).log().flatten(1))
-    return torch.cat([phase - phase.mean(1, keepdim=True) for phase in phases], 1)
+            places = blocks.permute(0, 2, 4, 1, 3).flatten(1, 2)
+            side = min(PART, *places.shape[2:])
+            parts = F.avg_pool2d(places, side, stride=-(-side // 2))
+            variances.append(parts.var(1, correction=0).mean((1, 2)))
+    return torch.stack(variances).mean(0)
 
 
 def pattern_loss(image: Tensor) -> Tensor:

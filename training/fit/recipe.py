@@ -119,6 +119,9 @@ class Recipe(BaseModel):
         default=(1, 6, 4),
         description="blocks of the compact layout: at a quarter, an eighth, a quarter",
     )
+    noise_channels: int = Field(
+        default=0, ge=0, le=64, description="channels of the compact layout's noise"
+    )
     loss_network: str = "vgg19"
     content_layers: LayerWeights = {"relu4_1": 1.0}
     style_layers: LayerWeights = {f"relu{block}_1": 1.0 for block in range(1, 6)}

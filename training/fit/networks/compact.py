@@ -5,19 +5,26 @@ of large depthwise kernels (after ConvNeXt, Liu et al., arXiv:2201.03545) work a
 resolution and, for most of the depth, at an eighth, where large kernels see far for little cost.
 Each block has one normalisation. A skip at a quarter carries faces, lines and lettering past the
 eighth.
+
+Where a photograph is smooth, a network of stride 8 has the same input at every block, and can only
+paint every block alike. Noise at an eighth of the resolution (after Karras et al.,
+arXiv:1812.04948) tells them apart; each style has its own strength of it.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.fit.networks.transform import Normalise, TransformNetwork
+from training.fit.networks.transform import Normalise, Origin, TransformNetwork
 
 UNSHUFFLE = 4
 PIXEL_CHANNELS = 3 * UNSHUFFLE**2
 KERNEL = 7  # of the depthwise convolutions
 EXPANSION = 2  # channels inside a block, relative to outside
 RESIDUAL_GAIN = 0.3  # of the initial weights of a block's last convolution
+NOISE_SIDE = 96  # cells of 8 pixels, after which the noise repeats
+NOISE_UNIT = 32  # the standard deviation of the stored noise
+NOISE_GAIN = 0.1  # of the initial weights of the noise
 STEM_NOISE, UP_GAIN, OUTPUT_NOISE, CONTRAST = 0.2, 0.2, 0.1, 0.2  # initial weights, see below
 
 
@@ -60,14 +67,19 @@ class CompactNetwork(TransformNetwork):
         quarter_width: int = PIXEL_CHANNELS,
         eighth_width: int = 128,
         blocks: tuple[int, int, int] = (1, 6, 4),
+        noise_channels: int = 0,
     ) -> None:
-        """Build a network; the widths are channels, blocks counts those of each stage."""
+        """Build a network; the widths are channels, blocks counts those of each stage.
+
+        noise_channels: of the noise; 0 for none.
+        """
         super().__init__()
-        if quarter_width < PIXEL_CHANNELS or eighth_width < 1 or min(blocks) < 0:
+        if quarter_width < PIXEL_CHANNELS or eighth_width < 1 or min(*blocks, noise_channels) < 0:
             raise ValueError(
                 f"quarter_width must be at least {PIXEL_CHANNELS}, eighth_width at least 1, "
-                "and blocks must not be negative"
+                "and blocks and noise_channels must not be negative"
             )
+        self.noise_channels = noise_channels
         quarter, eighth = quarter_width, eighth_width
         self.quarter_width, self.eighth_width = quarter, eighth
         self.stem = nn.Conv2d(PIXEL_CHANNELS, quarter, 3, bias=False)
@@ -78,6 +90,13 @@ class CompactNetwork(TransformNetwork):
         self.last = nn.ModuleList(Block(quarter) for _ in range(blocks[2]))
         self.output = nn.Conv2d(quarter, PIXEL_CHANNELS, 3)
         self._start_as_identity()
+        if noise_channels:
+            self.mix = nn.Conv2d(noise_channels, eighth, 1, bias=False)
+            with torch.no_grad():
+                self.mix.weight.mul_(NOISE_GAIN)
+            shape = (noise_channels, NOISE_SIDE, NOISE_SIDE)
+            noise = (NOISE_UNIT * torch.randn(shape)).round().clamp(-127, 127)
+            self.register_buffer("noise", noise.to(torch.int8))
 
     @torch.no_grad()
     def _start_as_identity(self) -> None:
@@ -96,8 +115,19 @@ class CompactNetwork(TransformNetwork):
     def channels(self) -> list[int]:
         """The number of channels of each normalisation, in the order they run."""
         quarter, eighth = self.quarter_width, self.eighth_width
-        before = [quarter] * (1 + len(self.first))
+        before = [quarter] * (1 + len(self.first)) + [self.noise_channels] * self.has_noise
         return [*before, *[eighth] * len(self.body), quarter, *[quarter] * len(self.last)]
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether it has noise channels."""
+        return self.noise_channels > 0
+
+    @property
+    def noise_scales(self) -> slice:
+        """The noise's scales and shifts in a style vector."""
+        start = 2 * self.quarter_width * (1 + len(self.first))
+        return slice(start, start + 2 * self.noise_channels)
 
     @property
     def initial_scales(self) -> list[float]:
@@ -111,13 +141,15 @@ class CompactNetwork(TransformNetwork):
         eighths = 1 + (KERNEL // 2) * len(self.body)
         return UNSHUFFLE * quarters + 2 * UNSHUFFLE * eighths + 2 * UNSHUFFLE
 
-    def paint(self, x: Tensor, normalise: Normalise) -> Tensor:
+    def paint(self, x: Tensor, normalise: Normalise, origin: Origin = (0, 0)) -> Tensor:
         """See TransformNetwork.paint."""
         x = normalise(self.stem(replicate(unshuffle(x, UNSHUFFLE), 1)))
         for block in self.first:
             x = block(x, normalise)
         skip = x
         x = self.down(unshuffle(x, 2))
+        if self.has_noise:
+            x = x + self.mix(normalise(self._noise_at(origin, x)))
         for block in self.body:
             x = block(x, normalise)
         x = F.pixel_shuffle(self.up(replicate(x, 1)), 2)
@@ -125,3 +157,12 @@ class CompactNetwork(TransformNetwork):
         for block in self.last:
             x = block(x, normalise)
         return F.pixel_shuffle(self.output(replicate(x, 1)), UNSHUFFLE)
+
+    def _noise_at(self, origin: Origin, x: Tensor) -> Tensor:
+        """The noise from a pixel of the whole picture on, [N, C, h, w] for x [N, _, h, w]."""
+        noise = self.get_buffer("noise")
+        for axis, (pixel, cells) in enumerate(zip(origin, x.shape[2:], strict=True), 1):
+            first = pixel // self.stride
+            places = torch.arange(first, first + cells, device=noise.device) % NOISE_SIDE
+            noise = noise.index_select(axis, places)
+        return (noise.to(x.dtype) / NOISE_UNIT).expand(len(x), -1, -1, -1)

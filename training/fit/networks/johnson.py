@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.fit.networks.transform import Normalise, TransformNetwork
+from training.fit.networks.transform import Normalise, Origin, TransformNetwork
 
 OUTPUT_GAIN = 0.1  # of the last convolution's initial weights
 RESIDUAL_GAIN = 0.2  # initial scale of what a residual block adds
@@ -67,7 +67,7 @@ class JohnsonNetwork(TransformNetwork):
         """4 for each 9x9, 1 + 2 for the strides, 8 for each residual block, 2 + 1 upsampled."""
         return 4 + 1 + 2 + 8 * self.residual_blocks + 2 + 1 + 4
 
-    def paint(self, x: Tensor, normalise: Normalise) -> Tensor:
+    def paint(self, x: Tensor, normalise: Normalise, origin: Origin = (0, 0)) -> Tensor:
         """See TransformNetwork.paint."""
         for convolution in self.encoder:
             x = F.relu(normalise(convolution(x)))

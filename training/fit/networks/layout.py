@@ -34,10 +34,11 @@ class CompactLayout(BaseModel):
     blocks: tuple[Blocks, Blocks, Blocks] = Field(
         default=(1, 6, 4), description="at a quarter, at an eighth, and at a quarter again"
     )
+    noise_channels: int = Field(default=0, ge=0, le=64, description="of the noise at an eighth")
 
     def build(self) -> TransformNetwork:
         """A network of this layout with random weights."""
-        return CompactNetwork(self.quarter_width, self.eighth_width, self.blocks)
+        return CompactNetwork(self.quarter_width, self.eighth_width, self.blocks, self.noise_channels)
 
 
 Layout = Annotated[JohnsonLayout | CompactLayout, Field(discriminator="name")]

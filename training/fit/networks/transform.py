@@ -16,6 +16,7 @@ EPSILON = 1e-5  # added to the variance in every instance norm, in the exported 
 PEAK = 7.0  # standard deviations that a normalised plane of a photograph plausibly reaches
 
 Normalise = Callable[[Tensor], Tensor]
+Origin = tuple[int, int]  # (y, x) of a tile's first pixel in the whole picture
 _ScaleAndShift = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -83,11 +84,17 @@ class TransformNetwork(nn.Module, ABC):
         """How many pixels away a pixel of the output can depend on the input."""
 
     @abstractmethod
-    def paint(self, x: Tensor, normalise: Normalise) -> Tensor:
+    def paint(self, x: Tensor, normalise: Normalise, origin: Origin = (0, 0)) -> Tensor:
         """Paint x [N, 3, H, W] in [-0.5, 0.5]: [N, 3, H, W] of the same range, not clamped.
 
-        H and W are multiples of `stride`. normalise: called once for each normalisation, in order.
+        H, W and origin are multiples of `stride`. normalise: called once for each normalisation, in
+        order. origin: of x in the picture that it is a tile of; only noise depends on it.
         """
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether a tile's picture depends on its origin."""
+        return False
 
     @property
     def style_dimension(self) -> int:
@@ -122,7 +129,9 @@ class TransformNetwork(nn.Module, ABC):
             peaks.append((normal.abs().amax((2, 3)) / PEAK - 1).clamp_min(0).mean(1))
             return affine(normal, scale.float(), shift.float()).to(x.dtype)
 
-        pastiche = self._paint(image, style, record)
+        # Anywhere in the noise, so that a fit does not learn one part of it by heart.
+        y, x = (self.stride * place for place in torch.randint(2**16, (2,)).tolist())
+        pastiche = self._paint(image, style, record, (y, x))
         return pastiche, torch.stack(peaks).mean(0)
 
     def freeze(self, image: Tensor, style: Tensor) -> Tensor:
@@ -142,11 +151,20 @@ class TransformNetwork(nn.Module, ABC):
         self._paint(image, style, record)
         return torch.cat(frozen, dim=1)
 
-    def apply_frozen(self, image: Tensor, frozen: Tensor) -> Tensor:
-        """Paint image [N, 3, H, W] with a frozen style [N, D]; purely local, so tiles agree."""
-        return self._paint(image, frozen, affine)
+    def apply_frozen(self, image: Tensor, frozen: Tensor, origin: Origin = (0, 0)) -> Tensor:
+        """Paint image [N, 3, H, W] with a frozen style [N, D]; purely local, so tiles agree.
 
-    def _paint(self, image: Tensor, style: Tensor, scale_and_shift: _ScaleAndShift) -> Tensor:
+        origin: of a tile in the whole picture, multiples of `stride`.
+        """
+        return self._paint(image, frozen, affine, origin)
+
+    def _paint(
+        self,
+        image: Tensor,
+        style: Tensor,
+        scale_and_shift: _ScaleAndShift,
+        origin: Origin = (0, 0),
+    ) -> Tensor:
         pieces = iter(torch.split(style, [c for c in self.channels for _ in range(2)], dim=1))
 
         def normalise(x: Tensor) -> Tensor:
@@ -154,5 +172,5 @@ class TransformNetwork(nn.Module, ABC):
 
         height, width = image.shape[-2:]
         padding = (0, -width % self.stride, 0, -height % self.stride)
-        x = self.paint(F.pad(image - 0.5, padding, mode="reflect"), normalise)
+        x = self.paint(F.pad(image - 0.5, padding, mode="reflect"), normalise, origin)
         return clamp_towards_range(0.5 + x[..., :height, :width].float())
