@@ -105,6 +105,9 @@ class Card(BaseModel):
     min_side: int = Field(default=16, ge=1)
     stride: int = Field(default=4, ge=1, description="tiles start at multiples of it, pixels")
     tile_margin: int = Field(ge=0)
+    tile_origin: bool = Field(
+        default=False, description="whether `apply` takes the place of a tile, as `origin`"
+    )
     graphs: dict[Literal["stylize", "stylize.fp16", "freeze", "apply"], GraphFile]
     reference: GraphFile | None = None
     generator: GeneratorCard | None = None

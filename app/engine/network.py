@@ -64,7 +64,7 @@ class Network:
         style = next(iter(self.folder.styles.values())).vector[None]
         _require_pictures(image, self._run_image("stylize", image, style=style))
         frozen = self._run("freeze", image=image, style=style)
-        _require_pictures(image, self._run_image("apply", image, frozen=frozen))
+        _require_pictures(image, self._apply(image, frozen))
 
     def check(self, reference: Reference) -> None:
         """Check that the graphs paint what they painted when they were exported.
@@ -76,7 +76,7 @@ class Network:
         frozen = self._run("freeze", image=image, style=style)
         for use, painted in {
             "stylize": self._run_image("stylize", image, style=style),
-            "freeze and apply": self._run_image("apply", image, frozen=frozen),
+            "freeze and apply": self._apply(image, frozen),
         }.items():
             compare(self.folder.path, use, painted, reference.pastiche)
 
@@ -107,7 +107,7 @@ class Network:
         if images.shape[1] * images.shape[2] > self.tile_pixels:
             painted = [self._paint_tiles(image, frozen) for image in images]
         else:
-            painted = [self._run_image("apply", image[None], frozen=frozen)[0] for image in images]
+            painted = [self._apply(image[None], frozen)[0] for image in images]
         _require_pictures(images, np.stack(painted))
         return np.stack(painted)
 
@@ -129,6 +129,12 @@ class Network:
                 f"instead of uint8 {list(image.shape)}"
             )
         return painted
+
+    def _apply(self, image: Pixels, frozen: Vector, origin: tuple[int, int] = (0, 0)) -> Pixels:
+        inputs: dict[str, np.ndarray] = {"frozen": frozen}
+        if self.card.tile_origin:
+            inputs["origin"] = np.array(origin, np.int64)
+        return self._run_image("apply", image, **inputs)
 
     def freeze(self, image: Pixels, style: Vector) -> Vector:
         """Freeze the statistics of an image uint8 [H, W, 3] into a style float32 [D].
@@ -153,7 +159,7 @@ class Network:
             for left, right in _spans(width, side, stride):
                 y, x = max(0, top - margin), max(0, left - margin)
                 tile = np.ascontiguousarray(image[y : bottom + margin, x : right + margin])
-                painted = self._run_image("apply", tile[None], frozen=frozen)[0]
+                painted = self._apply(tile[None], frozen, (y, x))[0]
                 pastiche[top:bottom, left:right] = painted[
                     top - y : bottom - y, left - x : right - x
                 ]

@@ -8,7 +8,8 @@ from training.fit.networks.styled import StyledNetwork
 
 JOHNSON = JohnsonLayout(width=4, residual_blocks=1)
 COMPACT = CompactLayout(eighth_width=8, blocks=(1, 1, 1))
-LAYOUTS: tuple[Layout, ...] = (JOHNSON, COMPACT)
+NOISY = CompactLayout(eighth_width=8, blocks=(1, 1, 1), noise_channels=3)
+LAYOUTS: dict[str, Layout] = {"johnson": JOHNSON, "compact": COMPACT, "compact, noise": NOISY}
 
 
 def tiny_network(

@@ -5,7 +5,6 @@ Unlike both, every term is divided by the mean square of its target: it is a rel
 does not depend on the scale of a loss network's features.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -7,15 +7,26 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from training.fit.networks.compact import KERNEL, PIXEL_CHANNELS, UNSHUFFLE, Block, CompactNetwork
+from training.fit.networks.compact import (
+    KERNEL,
+    NOISE_SIDE,
+    NOISE_UNIT,
+    PIXEL_CHANNELS,
+    UNSHUFFLE,
+    Block,
+    CompactNetwork,
+)
 from training.graphs.transform import Graph, Normalise, bias_of, padded_image, weight_of
 
 # PyTorch unshuffles pixels into the order (RGB, row, column); bytes lie in (row, column, RGB).
 BYTE_ORDER = np.arange(PIXEL_CHANNELS).reshape(3, UNSHUFFLE, UNSHUFFLE).transpose(1, 2, 0).ravel()
 
 
-def paint(g: Graph, network: CompactNetwork, normalise: Normalise) -> str:
-    """Add the network's nodes: pastiche uint8 [N, H', W', 3] of the input `image`."""
+def paint(g: Graph, network: CompactNetwork, normalise: Normalise, origin: str | None) -> str:
+    """Add the network's nodes: pastiche uint8 [N, H', W', 3] of the input `image`.
+
+    origin: name of the input that says where in the noise the image lies; None: at its start.
+    """
     x = g.add("Cast", _unshuffled_pixels(g, padded_image(g, network.stride)), to=g.onnx_number)
     # In [-0.5, 0.5], as float16 loses digits at 255.
     x = g.add("Sub", g.add("Mul", x, g.scalar(1 / 255)), g.scalar(0.5))
@@ -26,6 +37,9 @@ def paint(g: Graph, network: CompactNetwork, normalise: Normalise) -> str:
     # Unshuffling by 2 and a 1x1 convolution are one 2x2 convolution of stride 2.
     down = weight_of(network.down)[:, :, 0, 0].reshape(-1, network.quarter_width, 2, 2)
     x = g.convolve(x, down, bias_of(network.down), stride=2)
+    if network.has_noise:
+        noise = normalise(_noise(g, network, x, origin))
+        x = g.add("Add", x, g.convolve(noise, weight_of(network.mix)))
     for block in network.body:
         x = _block(g, x, block, normalise)
     # Channels in the order (row, column, C), as _shuffled takes them.
@@ -48,6 +62,24 @@ def _block(g: Graph, x: str, block: nn.Module, normalise: Normalise) -> str:
     y = normalise(g.convolve(g.pad(x, KERNEL // 2, "edge"), weight, groups=len(weight)))
     y = g.add("Relu", g.convolve(y, weight_of(block.expand), bias_of(block.expand)))
     return g.add("Add", x, g.convolve(y, weight_of(block.project), bias_of(block.project)))
+
+
+def _noise(g: Graph, network: CompactNetwork, x: str, origin: str | None) -> str:
+    """The noise from the origin on, [N, C, h, w] for x [N, _, h, w]."""
+    noise = g.constant(np.asarray(network.noise.cpu(), np.int8)[None])
+    zero, one, stride = (g.scalar(number, np.int64) for number in (0, 1, network.stride))
+    for axis in (2, 3):
+        cells = g.add("Squeeze", g.add("Shape", x, start=axis, end=axis + 1))
+        first, last = zero, cells
+        if origin is not None:
+            pixel = g.add("Gather", origin, g.scalar(axis - 2, np.int64))
+            first = g.add("Div", pixel, stride)
+            last = g.add("Add", first, cells)
+        places = g.add("Mod", g.add("Range", first, last, one), g.integers(NOISE_SIDE))
+        noise = g.add("Gather", noise, places, axis=axis)
+    noise = g.add("Mul", g.add("Cast", noise, to=g.onnx_number), g.scalar(1 / NOISE_UNIT))
+    count = g.add("Shape", x, start=0, end=1)
+    return g.add("Expand", noise, g.add("Concat", count, g.integers(1, 1, 1), axis=0))
 
 
 def _shuffled(g: Graph, x: str, channels: int) -> str:

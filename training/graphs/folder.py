@@ -96,6 +96,7 @@ def export(
         style_dimension=network.style_dimension,
         stride=network.stride,
         tile_margin=tile_margin(network),
+        tile_origin=network.has_noise,
         generator=generator,
         fitted=fitted,
         **graphs,

@@ -13,6 +13,7 @@ from training.fit.data import find_photos, read_image
 from training.fit.errors import TrainingError
 from training.fit.networks.transform import TransformNetwork
 from training.graphs.build import build_graph
+from training.graphs.transform import ORIGIN
 
 GRAPHS = ("stylize", "stylize.fp16", "freeze", "apply")
 # (width, height): square, wide, tall, odd, smallest, and larger than any crop in training
@@ -75,7 +76,10 @@ def _paint_with_graphs(
     inputs = {"image": image, "style": style}
     frozen = sessions["freeze"].run(None, inputs)[0]
     painted = {name: sessions[name].run(None, inputs)[0] for name in ("stylize", "stylize.fp16")}
-    painted["apply"] = sessions["apply"].run(None, {"image": image, "frozen": frozen})[0]
+    tile = {"image": image, "frozen": frozen}
+    if len(sessions["apply"].get_inputs()) > len(tile):
+        tile[ORIGIN] = np.zeros(2, np.int64)
+    painted["apply"] = sessions["apply"].run(None, tile)[0]
     return painted
 
 

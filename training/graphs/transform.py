@@ -20,6 +20,7 @@ OPSET = 17
 IR_VERSION = 9
 
 Kind = Literal["stylize", "freeze", "apply"]
+ORIGIN = "origin"
 
 
 class Graph:
@@ -146,7 +147,10 @@ def model(
     nodes = _needed(g.nodes, result.name)
     used = {name for node in nodes for name in node.input}
     constants = [constant for constant in g.constants if constant.name in used]
-    graph = helper.make_graph(nodes, kind, [image, vector], [result], constants)
+    inputs = [image, vector]
+    if kind == "apply" and network.has_noise:
+        inputs.append(helper.make_tensor_value_info(ORIGIN, TensorProto.INT64, [2]))
+    graph = helper.make_graph(nodes, kind, inputs, [result], constants)
     opsets = [helper.make_opsetid("", OPSET)]
     made = helper.make_model(
         graph, producer_name="pastiche", opset_imports=opsets, ir_version=IR_VERSION

@@ -38,7 +38,7 @@ class CompactLayout(BaseModel):
 
     def build(self) -> TransformNetwork:
         """A network of this layout with random weights."""
-        return CompactNetwork(self.quarter_width, self.eighth_width, self.blocks, self.noise_channels)
+        return CompactNetwork(**self.model_dump(exclude={"name"}))
 
 
 Layout = Annotated[JohnsonLayout | CompactLayout, Field(discriminator="name")]

@@ -31,8 +31,13 @@ class StyledNetwork(nn.Module):
     def forward(
         self, image: Tensor, style_index: Tensor, boldness: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What a fit needs: forward_with_peaks of image [N, 3, H, W] in these styles."""
-        return self.network.forward_with_peaks(image, self.vectors(style_index, boldness))
+        """What a fit needs: forward_with_peaks of image [N, 3, H, W] in these styles.
+
+        With noise from a random place, so that a fit does not learn one part of it by heart.
+        """
+        y, x = (self.network.stride * place for place in torch.randint(2**16, (2,)).tolist())
+        vectors = self.vectors(style_index, boldness)
+        return self.network.forward_with_peaks(image, vectors, (y, x))
 
     def paint(self, image: Tensor, style_index: Tensor, boldness: float = 0.0) -> Tensor:
         """Paint image [N, 3, H, W] in these styles."""

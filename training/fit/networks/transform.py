@@ -113,7 +113,9 @@ class TransformNetwork(nn.Module, ABC):
         """
         return self._paint(image, style, instance_norm)
 
-    def forward_with_peaks(self, image: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_peaks(
+        self, image: Tensor, style: Tensor, origin: Origin = (0, 0)
+    ) -> tuple[Tensor, Tensor]:
         """As forward, and [N]: how far the normalised planes exceed PEAK, 0 where none does.
 
         One huge activation at one place raises the variance of its whole plane. A network learns
@@ -129,9 +131,7 @@ class TransformNetwork(nn.Module, ABC):
             peaks.append((normal.abs().amax((2, 3)) / PEAK - 1).clamp_min(0).mean(1))
             return affine(normal, scale.float(), shift.float()).to(x.dtype)
 
-        # Anywhere in the noise, so that a fit does not learn one part of it by heart.
-        y, x = (self.stride * place for place in torch.randint(2**16, (2,)).tolist())
-        pastiche = self._paint(image, style, record, (y, x))
+        pastiche = self._paint(image, style, record, origin)
         return pastiche, torch.stack(peaks).mean(0)
 
     def freeze(self, image: Tensor, style: Tensor) -> Tensor:

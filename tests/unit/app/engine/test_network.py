@@ -16,6 +16,9 @@ from app.engine.network import Network, _spans, check_output
 from app.errors import BadOutput, ModelFolderError, OutOfMemory
 from app.model_folder import read_folder, write_card, write_graph
 from tests.conftest import make_folder, make_gallery, make_recipe
+from tests.tools.tiny import NOISY, tiny_network
+from training.fit.recipe import Recipe
+from training.graphs.folder import export
 from training.graphs.parity import paint
 
 ON_CPU = Device("cpu", CPU, "float32", 1)
@@ -68,6 +71,25 @@ def test_tiles_join_without_a_seam(models: Path, height: int, width: int) -> Non
     expected = tiled._run("apply", image=image, frozen=tiled.freeze(image[0], style))
     assert painted.shape == image.shape
     assert np.abs(painted.astype(int) - expected).max() <= 1
+
+
+def test_tiles_of_a_network_with_noise_join_without_a_seam(tmp_path: Path) -> None:
+    values = make_recipe().model_dump() | {
+        **{"layout": "compact", "eighth_width": 8, "blocks": (1, 1, 1), "noise_channels": 3},
+        "phases": [{"steps": 1, "crop": [64]}],
+    }
+    photo = noise(48, 56)[0]
+    export(tiny_network(NOISY), Recipe.model_validate(values), tmp_path, [photo], {"steps": 0})
+    folder = read_folder(tmp_path)
+    tiled = Network(folder, ON_CPU, tile_pixels=400 * 400)
+    tiled.warm_up()
+    image, style = noise(410, 500), folder.styles["warm"].vector
+    frozen = tiled.freeze(image[0], style)
+    expected = Network(folder, ON_CPU).paint_frozen(image, frozen)
+    painted = tiled.paint_frozen(image, frozen)
+    assert np.abs(painted.astype(int) - expected).max() <= 1
+    elsewhere = tiled._run("apply", image=image, frozen=frozen, origin=np.array([8, 16]))
+    assert np.abs(elsewhere.astype(int) - expected).max() > 4  # control
 
 
 @pytest.mark.parametrize(("length", "side"), [(16, 4), (17, 8), (4000, 1300), (1301, 1300)])

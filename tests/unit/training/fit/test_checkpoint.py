@@ -86,6 +86,28 @@ def test_a_fit_can_start_from_a_network_with_fewer_blocks_at_its_end(tmp_path: P
             other.start_from(tmp_path / CHECKPOINT)
 
 
+def test_a_fit_with_noise_can_start_from_a_network_without(tmp_path: Path) -> None:
+    recipe = make_recipe().model_copy(
+        update={
+            **{"layout": "compact", "blocks": (1, 1, 1), "bold_style_weight": 20.0},
+            "phases": [Phase(steps=1, crop=[64])],
+        }
+    )
+    earlier = initial_state(recipe, CPU)
+    torch.nn.init.normal_(earlier.model.styles)
+    earlier.save(tmp_path)
+    state = initial_state(recipe.model_copy(update={"noise_channels": 4, "seed": 1}), CPU)
+    state.start_from(tmp_path / CHECKPOINT)
+    image = torch.rand(3, 3, 64, 80)
+    for boldness in (0.0, 1.0):
+        before, after = (s.model.paint(image, torch.arange(3), boldness) for s in (earlier, state))
+        assert torch.allclose(before, after, atol=1e-5)
+    state.save(tmp_path)
+    other = initial_state(recipe, CPU)
+    with pytest.raises(RecipeError, match="another noise_channels"):
+        other.start_from(tmp_path / CHECKPOINT)
+
+
 def test_a_folder_to_start_from_must_be_a_model_folder_with_its_weights(
     models: Path, tmp_path: Path
 ) -> None:

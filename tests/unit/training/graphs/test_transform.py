@@ -23,9 +23,9 @@ Port = tuple[str, str, list[Any]]
 SHAPES = [(1, 16, 16), (1, 17, 33), (2, 31, 16), (3, 42, 27), (1, 64, 48)]
 
 
-@pytest.fixture(scope="module", params=LAYOUTS, ids=lambda layout: layout.name)
+@pytest.fixture(scope="module", params=LAYOUTS)
 def gallery(request: pytest.FixtureRequest) -> StyledNetwork:
-    return tiny_network(request.param)
+    return tiny_network(LAYOUTS[request.param])
 
 
 def session(gallery: StyledNetwork, kind: Kind, *, half: bool = False) -> ort.InferenceSession:
@@ -42,6 +42,19 @@ def sessions(gallery: StyledNetwork) -> dict[str, ort.InferenceSession]:
 def run(session: ort.InferenceSession, **inputs: Any) -> NDArray[Any]:
     (output,) = session.run(None, inputs)
     return np.asarray(output)
+
+
+def apply(
+    sessions: dict[str, ort.InferenceSession],
+    image: Pixels,
+    frozen: NDArray[np.float32],
+    origin: tuple[int, int] = (0, 0),
+) -> Pixels:
+    """What `apply` paints, which takes an origin only if the network has noise."""
+    inputs: dict[str, NDArray[Any]] = {"image": image, "frozen": frozen}
+    if len(sessions["apply"].get_inputs()) == 3:
+        inputs["origin"] = np.array(origin, np.int64)
+    return run(sessions["apply"], **inputs)
 
 
 def assert_the_same(painted: Pixels, expected: Pixels) -> None:
@@ -65,7 +78,7 @@ def test_the_graphs_paint_what_pytorch_paints(
     planes = torch.from_numpy(image).permute(0, 3, 1, 2) / 255
     frozen = run(sessions["freeze"], image=image, style=styles.numpy())
     np.testing.assert_allclose(frozen, gallery.network.freeze(planes, styles), rtol=1e-3, atol=1e-4)
-    assert_the_same(run(sessions["apply"], image=image, frozen=frozen), expected)
+    assert_the_same(apply(sessions, image, frozen), expected)
 
 
 @torch.no_grad()
@@ -75,8 +88,8 @@ def test_apply_looks_at_no_statistics(
     shot, frame = pixels(1, 40, 40), pixels(1, 24, 33, seed=9)
     frozen = run(sessions["freeze"], image=shot, style=gallery.styles[:1].numpy())
     planes = torch.from_numpy(frame).permute(0, 3, 1, 2) / 255
-    expected = gallery.network.apply_frozen(planes, torch.from_numpy(frozen)) * 255
-    painted = run(sessions["apply"], image=frame, frozen=frozen)
+    expected = gallery.network.apply_frozen(planes, torch.from_numpy(frozen), (16, 776)) * 255
+    painted = apply(sessions, frame, frozen, (16, 776))
     assert_the_same(painted, np.asarray(expected.round().byte().permute(0, 2, 3, 1)))
     own = paint(gallery.network, frame, gallery.styles[:1])
     assert np.abs(painted.astype(int) - own).mean() > 5  # control: by its own statistics
@@ -87,10 +100,13 @@ def test_a_graph_takes_and_gives_pixels_of_any_size(gallery: StyledNetwork, kind
     loaded = session(gallery, kind)
     pixels, vector = ["N", "H", "W", 3], ["N", gallery.network.style_dimension]
     ports: list[Port] = [(put.name, put.type, put.shape) for put in loaded.get_inputs()]
-    assert ports == [
+    expected_ports: list[Port] = [
         ("image", "tensor(uint8)", pixels),
         ("frozen" if kind == "apply" else "style", "tensor(float)", vector),
     ]
+    if kind == "apply" and gallery.network.has_noise:
+        expected_ports.append(("origin", "tensor(int64)", [2]))
+    assert ports == expected_ports
     (put,) = loaded.get_outputs()
     expected: Port = ("pastiche", "tensor(uint8)", pixels)
     if kind == "freeze":

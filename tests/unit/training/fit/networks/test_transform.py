@@ -17,10 +17,10 @@ from training.fit.networks.transform import (
 SIDES = [(16, 16), (17, 33), (31, 16), (18, 47), (64, 63)]
 
 
-@pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.name)
+@pytest.fixture(params=LAYOUTS)
 def painter(request: pytest.FixtureRequest) -> tuple[TransformNetwork, Tensor]:
     """A network and its style vectors [3, D]."""
-    styled = tiny_network(request.param)
+    styled = tiny_network(LAYOUTS[request.param])
     return styled.network, styled.styles.detach()
 
 
@@ -148,7 +148,8 @@ def seam(painter: Painter, margin: int) -> float:
     frozen = network.freeze(photo, styles[:1])
     whole = network.apply_frozen(photo, frozen)
     around = slice(tile.start - margin, tile.stop + margin)
-    part = network.apply_frozen(photo[..., around, around], frozen)
+    origin = (around.start, around.start)
+    part = network.apply_frozen(photo[..., around, around], frozen, origin)
     inside = slice(margin, margin + tile.stop - tile.start)
     difference: Tensor = (part[..., inside, inside] - whole[..., tile, tile]).abs().max()
     return float(difference)
@@ -159,6 +160,15 @@ def test_tiles_with_the_reach_as_margin_join_without_a_seam(painter: Painter) ->
     margin = -(-network.reach // network.stride) * network.stride
     assert seam(painter, margin) < 1e-5
     assert seam(painter, margin - 3 * network.stride) > 1e-5  # control: three strides less
+
+
+@torch.no_grad()
+def test_only_noise_depends_on_the_origin(painter: Painter) -> None:
+    network, styles = painter
+    photo = planes(1, 64, 64)
+    frozen = network.freeze(photo, styles[:1])
+    here, there = (network.apply_frozen(photo, frozen, origin) for origin in ((0, 0), (8, 16)))
+    assert ((here - there).abs().max() > 0.01) == network.has_noise
 
 
 def test_peaks_are_reported_and_the_pastiche_stays_the_same(painter: Painter) -> None:
