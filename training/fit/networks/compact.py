@@ -30,7 +30,13 @@ STEM_NOISE, UP_GAIN, OUTPUT_NOISE, CONTRAST = 0.2, 0.2, 0.1, 0.2  # initial weig
 
 def replicate(x: Tensor, pixels: int) -> Tensor:
     """Pad [N, C, H, W] on every side by repeating its edge. Zeros would invite painted frames."""
-    return F.pad(x, (pixels, pixels, pixels, pixels), mode="replicate")
+    if not torch.compiler.is_compiling():
+        return F.pad(x, (pixels, pixels, pixels, pixels), mode="replicate")
+    # torch.compile expects its gradient in another memory format than it has.
+    for axis in (2, 3):
+        first, last = x.narrow(axis, 0, 1), x.narrow(axis, -1, 1)
+        x = torch.cat([*[first] * pixels, x, *[last] * pixels], axis)
+    return x
 
 
 def unshuffle(x: Tensor, factor: int) -> Tensor:

@@ -46,3 +46,16 @@ def test_unshuffling_keeps_every_pixel() -> None:
 def test_padding_repeats_the_edge() -> None:
     padded = replicate(torch.tensor([[[[1.0, 2.0]]]]), 1)
     assert padded[0, 0].tolist() == [[1, 1, 2, 2]] * 3
+
+
+def test_padding_has_the_same_values_and_gradients_when_compiled() -> None:
+    x = planes(2, 8, 12).contiguous(memory_format=torch.channels_last)
+    weights = torch.rand(2, 3, 14, 18, generator=torch.Generator().manual_seed(0))
+    weights = weights.contiguous(memory_format=torch.channels_last)
+    found = []
+    for pad in (replicate, torch.compile(replicate, backend="aot_eager")):
+        image = x.clone().requires_grad_()
+        padded = pad(image, 3)
+        (padded * weights).sum().backward()
+        found.append((padded.detach(), image.grad))
+    torch.testing.assert_close(found[1], found[0])
