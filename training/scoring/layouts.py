@@ -33,9 +33,10 @@ PEER_VERSION = "0.1.0"
 LAYOUTS: dict[str, Layout] = {
     "johnson 32": JohnsonLayout(width=32),
     "johnson 24": JohnsonLayout(width=24),
-    "compact": CompactLayout(),
-    "compact, 96 at an eighth": CompactLayout(eighth_width=96),
-    "compact, blocks 1-6-2": CompactLayout(blocks=(1, 6, 2)),
+    "compact": CompactLayout(noise_channels=8),
+    "compact, without noise": CompactLayout(),
+    "compact, 96 at an eighth": CompactLayout(eighth_width=96, noise_channels=8),
+    "compact, blocks 1-6-2": CompactLayout(blocks=(1, 6, 2), noise_channels=8),
     "compact, blocks 0-0-6": CompactLayout(quarter_width=64, blocks=(0, 0, 6)),
 }
 
