@@ -29,7 +29,6 @@ SHAPE = (
     *("quarter_width", "eighth_width", "blocks", "noise_channels"),
 )
 
-
 # The weights with which a block, or the noise, adds to what is there.
 ADDS = re.compile(r"\.project\.|\.mix\.")
 ADVERSARY_BETAS = (0.5, 0.99)  # of Adam; the game has no place for a long momentum
