@@ -23,6 +23,7 @@ VISIBLE = 0.5 / 255  # amplitude of a wave; weaker ones are lost when the pictur
 PLAIN = 0.75  # nepers; the highest peaks of most photographs and paintings are lower
 ONE_TILE = 2.0  # nepers, divided by the number of tiles: how much higher chance takes them
 EDGES = (1, 3)  # pixels; strokes of a block have both fine and coarse edges
+LOCAL = 9  # pixels; side of the squares whose mean is not fine structure
 PART = 8  # blocks; side of the parts of a picture in which stamps are looked for
 FAINT = 1 / 255  # differences of this size are hardly visible
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -84,17 +85,37 @@ def grid_spectrum(image: Tensor, period: int = PERIOD) -> Tensor:
 
 
 def blocking_loss(image: Tensor, period: int) -> Tensor:
-    """How unevenly edges lie in blocks of `period` pixels, per sample: [N] of [N, 3, H, W].
+    """How much blocks of `period` pixels have in common, per sample: [N] of [N, 3, H, W].
 
     A network of stride `period` can stamp the same small figure into many neighbouring blocks. If
-    they come and go, their spectral peaks are low, but their edges lie at the same places of a
-    block. The loss is the _unevenness beyond that of blocks a pixel larger and smaller, which is
-    due to chance; about 0 for photographs and paintings. H and W must be at least
-    `period` + 1 + EDGES[-1].
+    they come and go, their spectral peaks are low, but the blocks are alike, or their edges lie at
+    the same places. The loss is the _likeness and the _unevenness beyond those of blocks a pixel
+    larger and smaller, which are due to chance; about 0 for photographs and paintings. H and W must
+    be at least `period` + 1 + EDGES[-1].
     """
-    others = (_unevenness(image.detach(), side) for side in (period - 1, period + 1))
-    chance = torch.stack(list(others)).mean(0)
-    return (_unevenness(image, period) - chance).clamp_min(0)
+    return sum(
+        (
+            measure(image, period)
+            - (measure(image.detach(), period - 1) + measure(image.detach(), period + 1)) / 2
+        ).clamp_min(0)
+        for measure in (_likeness, _unevenness)
+    )
+
+
+def _likeness(image: Tensor, period: int) -> Tensor:
+    """The share of fine structure that all blocks of a part of the picture have in common: [N].
+
+    Energy of the mean block over the mean energy of the blocks, of [N, 3, H, W] less its local
+    mean. The mean over the parts is arithmetic, so that a smooth sky counts.
+    """
+    around = F.avg_pool2d(F.pad(image, (LOCAL // 2,) * 4, mode="replicate"), LOCAL, stride=1)
+    fine = (image - around).float()
+    h, w = (side // period * period for side in image.shape[2:])
+    blocks = fine[..., :h, :w].unflatten(3, (-1, period)).unflatten(2, (-1, period))
+    places = blocks.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+    common = _means_of_parts(places).square().mean(1)
+    energy = _means_of_parts(places.square()).mean(1)
+    return (common / (energy + FAINT**2)).mean((1, 2))
 
 
 def _unevenness(image: Tensor, period: int) -> Tensor:
@@ -114,10 +135,14 @@ def _unevenness(image: Tensor, period: int) -> Tensor:
             energy = ((there - here).float().square().mean(1) + FAINT**2).log()
             blocks = energy.reshape(-1, h // period, period, w // period, period)
             places = blocks.permute(0, 2, 4, 1, 3).flatten(1, 2)
-            side = min(PART, *places.shape[2:])
-            parts = F.avg_pool2d(places, side, stride=-(-side // 2))
-            variances.append(parts.var(1, correction=0).mean((1, 2)))
+            variances.append(_means_of_parts(places).var(1, correction=0).mean((1, 2)))
     return torch.stack(variances).mean(0)
+
+
+def _means_of_parts(blocks: Tensor) -> Tensor:
+    """Means of [N, C, h, w] over squares of PART blocks that overlap by half."""
+    side = min(PART, *blocks.shape[2:])
+    return F.avg_pool2d(blocks, side, stride=-(-side // 2))
 
 
 def pattern_loss(image: Tensor) -> Tensor:
