@@ -93,13 +93,12 @@ def blocking_loss(image: Tensor, period: int) -> Tensor:
     larger and smaller, which are due to chance; about 0 for photographs and paintings. H and W must
     be at least `period` + 1 + EDGES[-1].
     """
-    return sum(
-        (
-            measure(image, period)
-            - (measure(image.detach(), period - 1) + measure(image.detach(), period + 1)) / 2
-        ).clamp_min(0)
+    found = image.detach()
+    excesses = [
+        measure(image, period) - (measure(found, period - 1) + measure(found, period + 1)) / 2
         for measure in (_likeness, _unevenness)
-    )
+    ]
+    return torch.stack(excesses).clamp_min(0).sum(0)
 
 
 def _likeness(image: Tensor, period: int) -> Tensor:
@@ -110,9 +109,7 @@ def _likeness(image: Tensor, period: int) -> Tensor:
     """
     around = F.avg_pool2d(F.pad(image, (LOCAL // 2,) * 4, mode="replicate"), LOCAL, stride=1)
     fine = (image - around).float()
-    h, w = (side // period * period for side in image.shape[2:])
-    blocks = fine[..., :h, :w].unflatten(3, (-1, period)).unflatten(2, (-1, period))
-    places = blocks.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+    places = _places(fine, period)
     common = _means_of_parts(places).square().mean(1)
     energy = _means_of_parts(places.square()).mean(1)
     return (common / (energy + FAINT**2)).mean((1, 2))
@@ -129,14 +126,18 @@ def _unevenness(image: Tensor, period: int) -> Tensor:
     """
     variances = []
     for step in EDGES:
-        h, w = ((side - step) // period * period for side in image.shape[2:])
-        here = image[..., :h, :w]
-        for there in (image[..., step : h + step, :w], image[..., :h, step : w + step]):
-            energy = ((there - here).float().square().mean(1) + FAINT**2).log()
-            blocks = energy.reshape(-1, h // period, period, w // period, period)
-            places = blocks.permute(0, 2, 4, 1, 3).flatten(1, 2)
-            variances.append(_means_of_parts(places).var(1, correction=0).mean((1, 2)))
+        here = image[..., :-step, :-step]
+        for there in (image[..., step:, :-step], image[..., :-step, step:]):
+            energy = (there - here).float().square().mean(1, keepdim=True) + FAINT**2
+            parts = _means_of_parts(_places(energy.log(), period))
+            variances.append(parts.var(1, correction=0).mean((1, 2)))
     return torch.stack(variances).mean(0)
+
+
+def _places(values: Tensor, period: int) -> Tensor:
+    """[N, C period^2, h, w] of [N, C, H, W]: a channel for each place in a block of `period`."""
+    height, width = (side // period * period for side in values.shape[2:])
+    return F.pixel_unshuffle(values[..., :height, :width], period)
 
 
 def _means_of_parts(blocks: Tensor) -> Tensor:

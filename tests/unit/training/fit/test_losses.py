@@ -233,6 +233,14 @@ def test_a_grid_of_blocks_is_blocking() -> None:
         assert blocking_loss(tiles, 8).item() > 0.05
 
 
+def test_blocks_that_are_alike_are_blocking_even_if_their_edges_are_everywhere() -> None:
+    y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    turns = (x + y) / 8 + torch.tensor([0, 1 / 3, 2 / 3])[:, None, None]  # of the hue
+    wave = 0.5 + 0.1 * torch.cos(2 * torch.pi * turns)[None]
+    assert blocking_loss(wave, 8).item() > 0.5
+    assert blocking_loss(wave, 11).item() < 0.01
+
+
 def test_blocks_in_a_smooth_part_of_the_picture_count() -> None:
     photo = planes(1, 128, 256)
     photo[..., :128] = 0.5
