@@ -1,7 +1,7 @@
 import torch
 
 from tests.tools.generated import planes
-from tests.tools.tiny import tiny_network
+from tests.tools.tiny import NOISY, tiny_network
 
 
 @torch.no_grad()
@@ -31,3 +31,11 @@ def test_painting_uses_the_style_and_the_boldness() -> None:
     pastiche, peaks = styled(photo, index, torch.tensor([1.0]))
     torch.testing.assert_close(pastiche, painted, rtol=0, atol=1e-5)
     assert peaks.shape == (1,)
+
+
+@torch.no_grad()
+def test_a_fit_sees_noise_from_many_places_and_a_picture_from_one() -> None:
+    styled, photo, index = tiny_network(NOISY), planes(1, 64, 64), torch.tensor([0])
+    fitted = [styled(photo, index, torch.zeros(1))[0] for _ in range(2)]
+    assert (fitted[0] - fitted[1]).abs().max() > 0.01
+    assert torch.equal(styled.paint(photo, index), styled.paint(photo, index))
