@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ SHAPE = (
 )
 
 # The weights with which a block, or the noise, adds to what is there.
-ADDS = re.compile(r"\.project\.|\.mix\.")
+ADDS = {"project", "mix"}
 ADVERSARY_BETAS = (0.5, 0.99)  # of Adam; the game has no place for a long momentum
 LAST_ADVERSARY_RATE = 0.1  # of the discriminators, as a share of the peak
 
@@ -138,7 +137,7 @@ class TrainState:
         """Add what a network of another layout lacks, such that it changes nothing."""
         network, other = self.model.network, layout.build()
         fresh = {
-            name: torch.zeros_like(value) if ADDS.search(name) else value
+            name: torch.zeros_like(value) if ADDS.intersection(name.split(".")) else value
             for name, value in self.model.state_dict().items()
             if name not in weights
         }

@@ -5,7 +5,7 @@ Unlike both, every term is divided by the mean square of its target: it is a rel
 does not depend on the scale of a loss network's features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -93,45 +93,54 @@ def blocking_loss(image: Tensor, period: int) -> Tensor:
     larger and smaller, which are due to chance; about 0 for photographs and paintings. H and W must
     be at least `period` + 1 + EDGES[-1].
     """
-    found = image.detach()
-    excesses = [
-        measure(image, period) - (measure(found, period - 1) + measure(found, period + 1)) / 2
-        for measure in (_likeness, _unevenness)
-    ]
-    return torch.stack(excesses).clamp_min(0).sum(0)
+    likeness = _excess(_likeness, _fine_structure(image), period)
+    unevenness = [_excess(_unevenness, edges, period) for edges in _log_edges(image)]
+    return likeness.clamp_min(0) + torch.stack(unevenness).mean(0).clamp_min(0)
 
 
-def _likeness(image: Tensor, period: int) -> Tensor:
-    """The share of fine structure that all blocks of a part of the picture have in common: [N].
+def _excess(measure: Callable[[Tensor, int], Tensor], values: Tensor, period: int) -> Tensor:
+    """A measure of blocks, less its mean for blocks a pixel larger and smaller: [N]."""
+    found = values.detach()
+    return measure(values, period) - (measure(found, period - 1) + measure(found, period + 1)) / 2
 
-    Energy of the mean block over the mean energy of the blocks, of [N, 3, H, W] less its local
-    mean. The mean over the parts is arithmetic, so that a smooth sky counts.
-    """
+
+def _fine_structure(image: Tensor) -> Tensor:
+    """[N, 3, H, W] less its local mean."""
     around = F.avg_pool2d(F.pad(image, (LOCAL // 2,) * 4, mode="replicate"), LOCAL, stride=1)
-    fine = (image - around).float()
+    return (image - around).float()
+
+
+def _likeness(fine: Tensor, period: int) -> Tensor:
+    """The share of fine structure [N, 3, H, W] that all blocks of a part have in common: [N].
+
+    Energy of the mean block over the mean energy of the blocks. The mean over the parts of the
+    picture is arithmetic, so that a smooth sky counts.
+    """
     places = _places(fine, period)
     common = _means_of_parts(places).square().mean(1)
     energy = _means_of_parts(places.square()).mean(1)
     return (common / (energy + FAINT**2)).mean((1, 2))
 
 
-def _unevenness(image: Tensor, period: int) -> Tensor:
-    """The variance of the log energy of edges over the places of a block, in nepers squared: [N].
+def _log_edges(image: Tensor) -> list[Tensor]:
+    """Log energy of differences over EDGES pixels down and across, [N, 1, h, w] each."""
+    energies = []
+    for step in EDGES:
+        here = image[..., :-step, :-step]
+        for there in (image[..., step:, :-step], image[..., :-step, step:]):
+            energies.append((there - here).float().square().mean(1, keepdim=True) + FAINT**2)
+    return [energy.log() for energy in energies]
 
-    Differences of [N, 3, H, W] over EDGES pixels down and across, by their place modulo `period`.
+
+def _unevenness(edges: Tensor, period: int) -> Tensor:
+    """The variance of log energy [N, 1, h, w] over the places of a block, nepers squared: [N].
+
     The mean over the blocks of a part of the picture is geometric, as a stamp is in all of them and
     an edge of the motif in few; the mean over the parts is arithmetic, so that a smooth sky counts.
     Measures of JPEG's blocking artefacts compare the energy at block boundaries only (Wang et al.,
     "No-reference perceptual quality assessment of JPEG compressed images", 2002).
     """
-    variances = []
-    for step in EDGES:
-        here = image[..., :-step, :-step]
-        for there in (image[..., step:, :-step], image[..., :-step, step:]):
-            energy = (there - here).float().square().mean(1, keepdim=True) + FAINT**2
-            parts = _means_of_parts(_places(energy.log(), period))
-            variances.append(parts.var(1, correction=0).mean((1, 2)))
-    return torch.stack(variances).mean(0)
+    return _means_of_parts(_places(edges, period)).var(1, correction=0).mean((1, 2))
 
 
 def _places(values: Tensor, period: int) -> Tensor:

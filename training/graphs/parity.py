@@ -77,7 +77,7 @@ def _paint_with_graphs(
     frozen = sessions["freeze"].run(None, inputs)[0]
     painted = {name: sessions[name].run(None, inputs)[0] for name in ("stylize", "stylize.fp16")}
     tile = {"image": image, "frozen": frozen}
-    if len(sessions["apply"].get_inputs()) > len(tile):
+    if any(given.name == ORIGIN for given in sessions["apply"].get_inputs()):
         tile[ORIGIN] = np.zeros(2, np.int64)
     painted["apply"] = sessions["apply"].run(None, tile)[0]
     return painted

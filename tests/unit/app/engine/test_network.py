@@ -75,7 +75,8 @@ def test_tiles_join_without_a_seam(models: Path, height: int, width: int) -> Non
 
 def test_tiles_of_a_network_with_noise_join_without_a_seam(tmp_path: Path) -> None:
     values = make_recipe().model_dump() | {
-        **{"layout": "compact", "eighth_width": 8, "blocks": (1, 1, 1), "noise_channels": 3},
+        **NOISY.model_dump(exclude={"name"}),
+        "layout": NOISY.name,
         "phases": [{"steps": 1, "crop": [64]}],
     }
     photo = noise(48, 56)[0]

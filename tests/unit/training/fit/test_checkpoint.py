@@ -1,13 +1,20 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from app.model_folder import WEIGHTS
 from tests.conftest import STYLES, make_gallery, make_recipe
-from training.fit.checkpoint import CHECKPOINT, initial_state, load_model, read_checkpoint
-from training.fit.recipe import Phase, RecipeError, StyleRecipe
+from training.fit.checkpoint import (
+    CHECKPOINT,
+    TrainState,
+    initial_state,
+    load_model,
+    read_checkpoint,
+)
+from training.fit.recipe import Phase, Recipe, RecipeError, StyleRecipe
 from training.fit.weights import WeightsError
 
 CPU = torch.device("cpu")
@@ -64,22 +71,32 @@ def test_a_fit_can_start_from_the_model_folder_of_another(models: Path) -> None:
     assert sorted(state.earlier[0]["recipe"]["styles"]) == sorted(STYLES)
 
 
-def test_a_fit_can_start_from_a_network_with_fewer_blocks_at_its_end(tmp_path: Path) -> None:
-    recipe = make_recipe().model_copy(
+def started_from(place: Path, recipe: Recipe, changes: dict[str, Any]) -> TrainState:
+    """A fit of another recipe that starts from a new network, and paints as that does."""
+    earlier = initial_state(recipe, CPU)
+    torch.nn.init.normal_(earlier.model.styles)
+    earlier.save(place)
+    state = initial_state(recipe.model_copy(update=changes | {"seed": 1}), CPU)
+    state.start_from(place / CHECKPOINT)
+    image = torch.rand(3, 3, 64, 80)
+    for boldness in (0.0, 1.0):
+        before, after = (s.model.paint(image, torch.arange(3), boldness) for s in (earlier, state))
+        assert torch.allclose(before, after, atol=1e-5)
+    return state
+
+
+def compact_recipe() -> Recipe:
+    return make_recipe().model_copy(
         update={
             **{"layout": "compact", "blocks": (1, 1, 1), "bold_style_weight": 20.0},
             "phases": [Phase(steps=1, crop=[64])],
         }
     )
-    earlier = initial_state(recipe, CPU)
-    torch.nn.init.normal_(earlier.model.styles)
-    earlier.save(tmp_path)
-    state = initial_state(recipe.model_copy(update={"blocks": (1, 1, 3), "seed": 1}), CPU)
-    state.start_from(tmp_path / CHECKPOINT)
-    image = torch.rand(3, 3, 64, 80)
-    for boldness in (0.0, 1.0):
-        before, after = (s.model.paint(image, torch.arange(3), boldness) for s in (earlier, state))
-        assert torch.allclose(before, after, atol=1e-5)
+
+
+def test_a_fit_can_start_from_a_network_with_fewer_blocks_at_its_end(tmp_path: Path) -> None:
+    recipe = compact_recipe()
+    started_from(tmp_path, recipe, {"blocks": (1, 1, 3)})
     for blocks in ((1, 2, 3), (1, 1, 0)):
         other = initial_state(recipe.model_copy(update={"blocks": blocks}), CPU)
         with pytest.raises(RecipeError, match="another blocks"):
@@ -87,22 +104,8 @@ def test_a_fit_can_start_from_a_network_with_fewer_blocks_at_its_end(tmp_path: P
 
 
 def test_a_fit_with_noise_can_start_from_a_network_without(tmp_path: Path) -> None:
-    recipe = make_recipe().model_copy(
-        update={
-            **{"layout": "compact", "blocks": (1, 1, 1), "bold_style_weight": 20.0},
-            "phases": [Phase(steps=1, crop=[64])],
-        }
-    )
-    earlier = initial_state(recipe, CPU)
-    torch.nn.init.normal_(earlier.model.styles)
-    earlier.save(tmp_path)
-    state = initial_state(recipe.model_copy(update={"noise_channels": 4, "seed": 1}), CPU)
-    state.start_from(tmp_path / CHECKPOINT)
-    image = torch.rand(3, 3, 64, 80)
-    for boldness in (0.0, 1.0):
-        before, after = (s.model.paint(image, torch.arange(3), boldness) for s in (earlier, state))
-        assert torch.allclose(before, after, atol=1e-5)
-    state.save(tmp_path)
+    recipe = compact_recipe()
+    started_from(tmp_path, recipe, {"noise_channels": 4}).save(tmp_path)
     other = initial_state(recipe, CPU)
     with pytest.raises(RecipeError, match="another noise_channels"):
         other.start_from(tmp_path / CHECKPOINT)
